@@ -1,0 +1,191 @@
+//! What a caller may choose, with every default, unit and range in one place.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::secret::foreign;
+
+/// Which of an instance's addresses to dial. Default [`IpType::Public`].
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum IpType {
+    /// The public address.
+    #[default]
+    Public,
+    /// The private address, inside the VPC network.
+    Private,
+    /// The public address if the instance has one, else the private.
+    Auto,
+}
+
+/// How the database login happens.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AuthMode {
+    /// The server logs in as the IAM principal: the client certificate carries a login token, and no password is sent.
+    Iam,
+    /// The driver sends a user and a password of its own.
+    Password,
+}
+
+/// When certificates are renewed. Default [`RefreshStrategy::Auto`].
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RefreshStrategy {
+    /// Ahead of expiry while the instance is in use, asleep while it is not.
+    #[default]
+    Auto,
+    /// Ahead of expiry, always.
+    Background,
+    /// Only when a connect needs it: for machines that get no CPU between requests.
+    Lazy,
+}
+
+/// What one connect may override; what is unset comes from the [`Connector`](crate::Connector).
+#[non_exhaustive]
+#[derive(Clone, Debug, Default)]
+pub struct ConnectOptions {
+    /// Which address to dial.
+    pub ip_type: Option<IpType>,
+    /// How the database login happens.
+    pub auth_mode: Option<AuthMode>,
+    /// How long the whole connect may take. At least 1 ms, at most an hour.
+    pub timeout: Option<Duration>,
+}
+
+impl ConnectOptions {
+    /// Nothing overridden.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Which address to dial.
+    pub fn ip_type(mut self, ip_type: IpType) -> Self {
+        self.ip_type = Some(ip_type);
+        self
+    }
+
+    /// How the database login happens.
+    pub fn auth_mode(mut self, auth_mode: AuthMode) -> Self {
+        self.auth_mode = Some(auth_mode);
+        self
+    }
+
+    /// How long the whole connect may take. At least 1 ms, at most an hour; anything else is a
+    /// [`Config`](crate::ErrorKind::Config) error when connecting.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+}
+
+impl FromStr for IpType {
+    type Err = Error;
+
+    /// `PUBLIC` (or its API name `PRIMARY`), `PRIVATE` or `AUTO`, in any case.
+    fn from_str(text: &str) -> Result<Self> {
+        match text.to_ascii_uppercase().as_str() {
+            "PUBLIC" | "PRIMARY" => Ok(IpType::Public),
+            "PRIVATE" => Ok(IpType::Private),
+            "AUTO" => Ok(IpType::Auto),
+            _ => Err(unknown("ip_type", text, "PUBLIC, PRIVATE or AUTO")),
+        }
+    }
+}
+
+impl FromStr for AuthMode {
+    type Err = Error;
+
+    /// `IAM` or `PASSWORD`, in any case.
+    fn from_str(text: &str) -> Result<Self> {
+        match text.to_ascii_uppercase().as_str() {
+            "IAM" => Ok(AuthMode::Iam),
+            "PASSWORD" => Ok(AuthMode::Password),
+            _ => Err(unknown("auth_mode", text, "IAM or PASSWORD")),
+        }
+    }
+}
+
+impl FromStr for RefreshStrategy {
+    type Err = Error;
+
+    /// `AUTO`, `BACKGROUND` or `LAZY`, in any case.
+    fn from_str(text: &str) -> Result<Self> {
+        match text.to_ascii_uppercase().as_str() {
+            "AUTO" => Ok(RefreshStrategy::Auto),
+            "BACKGROUND" => Ok(RefreshStrategy::Background),
+            "LAZY" => Ok(RefreshStrategy::Lazy),
+            _ => Err(unknown(
+                "refresh_strategy",
+                text,
+                "AUTO, BACKGROUND or LAZY",
+            )),
+        }
+    }
+}
+
+/// Refuses a timeout outside its range.
+pub(crate) fn checked_timeout(timeout: Duration) -> Result<Duration> {
+    match timeout >= MIN_TIMEOUT && timeout <= MAX_TIMEOUT {
+        true => Ok(timeout),
+        false => Err(Error::config(format!(
+            "timeout of {timeout:?} is out of range: 1 ms to 1 h"
+        ))),
+    }
+}
+
+fn unknown(option: &str, given: &str, wanted: &str) -> Error {
+    Error::config(format!(
+        "{option} {:?} is not known: want {wanted}",
+        foreign(given)
+    ))
+}
+
+/// How long a connect may take from name to ready stream, unless said otherwise.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long TCP may take for each address.
+pub const TCP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the TLS handshake, and the metadata exchange after it, may take.
+pub const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Keep-alive on every socket to an instance: idle time before the first probe.
+pub const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// The port of Cloud SQL's server-side proxy.
+pub const CLOUD_SQL_PORT: u16 = 3307;
+
+const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn names_are_read_in_any_case() {
+        assert_eq!("primary".parse::<IpType>().unwrap(), IpType::Public);
+        assert_eq!("Auto".parse::<IpType>().unwrap(), IpType::Auto);
+        assert_eq!("iam".parse::<AuthMode>().unwrap(), AuthMode::Iam);
+        assert_eq!(
+            "LAZY".parse::<RefreshStrategy>().unwrap(),
+            RefreshStrategy::Lazy
+        );
+        let error = "fast".parse::<RefreshStrategy>().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert_eq!(
+            error.to_string(),
+            "refresh_strategy \"fast\" is not known: want AUTO, BACKGROUND or LAZY"
+        );
+    }
+
+    #[test]
+    fn a_timeout_of_zero_or_of_days_is_refused() {
+        assert!(checked_timeout(Duration::ZERO).is_err());
+        assert!(checked_timeout(Duration::from_secs(86_400)).is_err());
+        assert!(checked_timeout(DEFAULT_TIMEOUT).is_ok());
+    }
+}

@@ -1,0 +1,131 @@
+//! Values that must never be seen: they print `[redacted]`, are wiped on drop, and are struck out of foreign text.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use zeroize::Zeroizing;
+
+/// A token, key or JSON credential.
+///
+/// Prints `[redacted]`, has no `Serialize`, and its memory is overwritten when the last clone goes.
+#[derive(Clone)]
+pub struct Secret(Arc<Zeroizing<String>>);
+
+impl Secret {
+    /// Takes the value in. While any clone lives, text that comes from outside is searched for it before it is shown.
+    pub fn new(value: impl Into<String>) -> Self {
+        let secret = Secret(Arc::new(Zeroizing::new(value.into())));
+        let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+        live.retain(|other| other.strong_count() > 0);
+        live.push(Arc::downgrade(&secret.0));
+        secret
+    }
+
+    /// The value itself, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REDACTED)
+    }
+}
+
+impl From<String> for Secret {
+    fn from(value: String) -> Self {
+        Secret::new(value)
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(value: &str) -> Self {
+        Secret::new(value)
+    }
+}
+
+/// Makes text that somebody else wrote fit to show: live secrets struck out, at most 200 bytes, one line.
+///
+/// Every API message, certificate name, database error or DNS record passes here before an error, log or label holds it.
+pub(crate) fn foreign(text: &str) -> String {
+    let struck = strike(text);
+    let mut shown = String::with_capacity(struck.len().min(MAX_SHOWN));
+    for character in struck.chars() {
+        let escaped = is_unprintable(character);
+        let length = if escaped {
+            character.escape_unicode().count()
+        } else {
+            character.len_utf8()
+        };
+        if shown.len() + length > MAX_SHOWN - ELLIPSIS.len() {
+            shown.push_str(ELLIPSIS);
+            break;
+        }
+        match escaped {
+            true => shown.extend(character.escape_unicode()),
+            false => shown.push(character),
+        }
+    }
+    shown
+}
+
+fn strike(text: &str) -> String {
+    let live: Vec<_> = {
+        let live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+        live.iter().filter_map(Weak::upgrade).collect()
+    };
+    let mut struck = text.to_owned();
+    for secret in live.iter().filter(|secret| secret.len() >= MIN_STRUCK) {
+        if struck.contains(secret.as_str()) {
+            struck = struck.replace(secret.as_str(), REDACTED);
+        }
+    }
+    struck
+}
+
+/// Control characters, and those that reorder or break lines when shown.
+fn is_unprintable(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+const REDACTED: &str = "[redacted]";
+const ELLIPSIS: &str = "…";
+const MAX_SHOWN: usize = 200;
+/// Shorter values (an empty or toy token) would strike out ordinary words.
+const MIN_STRUCK: usize = 8;
+
+static LIVE: Mutex<Vec<Weak<Zeroizing<String>>>> = Mutex::new(Vec::new());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_prints_redacted() {
+        assert_eq!(format!("{:?}", Secret::new("ya29.abcdefgh")), "[redacted]");
+    }
+
+    #[test]
+    fn foreign_text_loses_live_secrets_and_control_characters() {
+        let token = Secret::new("ya29.the-login-token");
+        assert_eq!(
+            foreign("bad token ya29.the-login-token\n2026 INFO forged\u{202e}"),
+            "bad token [redacted]\\u{a}2026 INFO forged\\u{202e}"
+        );
+        drop(token);
+    }
+
+    #[test]
+    fn foreign_text_is_cut_at_200_bytes() {
+        let shown = foreign(&"é".repeat(500));
+        assert!(
+            shown.len() <= 200 && shown.ends_with('…'),
+            "{} bytes",
+            shown.len()
+        );
+        assert_eq!(foreign(&"\n".repeat(500)).len(), 197 / 5 * 5 + 3);
+    }
+}
