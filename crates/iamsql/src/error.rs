@@ -6,6 +6,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::options::IpType;
+
 /// What iamsql's functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -20,6 +22,7 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     instance: Option<String>,
+    detail: Option<Detail>,
     advice: Option<String>,
     status: Option<u16>,
     retryable: Option<bool>,
@@ -57,6 +60,30 @@ pub enum ErrorKind {
     Closed,
 }
 
+/// Particulars for which the official connectors have a code or class of their own; compatibility layers translate by them.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// The text does not read as an instance connection name.
+    MalformedName,
+    /// The instance runs in another region than its connection name says.
+    WrongRegion {
+        /// The region in the connection name.
+        named: String,
+        /// The region that the Admin API reports.
+        actual: String,
+    },
+    /// The instance has no address of the type asked for.
+    NoAddress(IpType),
+    /// The server's certificate is not the instance's.
+    WrongServer {
+        /// The name that the certificate bears, as far as it could be read.
+        presented: String,
+        /// The name that it had to bear.
+        expected: String,
+    },
+}
+
 impl Error {
     /// An error of `kind` whose `message` is one lower-case line, the most specific fact first, without the cause.
     ///
@@ -66,6 +93,7 @@ impl Error {
             kind,
             message: message.into(),
             instance: None,
+            detail: None,
             advice: None,
             status: None,
             retryable: None,
@@ -99,6 +127,11 @@ impl Error {
     /// The instance that the call was for, as the caller spelled it.
     pub fn instance(&self) -> Option<&str> {
         self.0.instance.as_deref()
+    }
+
+    /// What exactly was wrong, where the official connectors distinguish it.
+    pub fn detail(&self) -> Option<&Detail> {
+        self.0.detail.as_ref()
     }
 
     /// The HTTP status of the answer that caused this, if one did.
@@ -150,6 +183,10 @@ impl Error {
         self.edit(|inner| {
             inner.instance.get_or_insert_with(|| instance.to_string());
         })
+    }
+
+    pub(crate) fn with_detail(self, detail: Detail) -> Self {
+        self.edit(|inner| inner.detail = Some(detail))
     }
 
     /// The same error, with its own advice instead of the kind's.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::error::{Error, Result};
+use crate::error::{Detail, Error, Result};
 use crate::secret::foreign;
 
 /// Which database instance to connect to.
@@ -97,6 +97,7 @@ fn is_name(part: &str) -> bool {
 fn malformed(text: &str) -> Error {
     let shown = foreign(text);
     Error::config(format!("malformed instance connection name {shown:?}: expected \"PROJECT:REGION:INSTANCE\""))
+        .with_detail(Detail::MalformedName)
         .with_advice(
             "copy the name that `gcloud sql instances describe INSTANCE --format='value(connectionName)'` prints",
         )

@@ -7,7 +7,7 @@ mod options;
 mod secret;
 mod user;
 
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Detail, Error, ErrorKind, Result};
 pub use instance::Instance;
 pub use options::{AuthMode, ConnectOptions, IpType, RefreshStrategy};
 pub use secret::Secret;
