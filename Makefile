@@ -35,7 +35,7 @@ environment:
 build: environment
 	cargo build --locked --workspace --all-targets
 	scripts/natives
-	cd node && npm run --silent build
+	cd node && npm run --silent build:js
 
 lint: environment
 	cargo fmt --all --check

@@ -1,0 +1,67 @@
+// Finds and loads the Node-API addon, and says what it offers.
+
+import type { Failure } from './errors.js'
+
+export interface NativeConnectorOptions {
+  credentialsFile?: string
+  quotaProject?: string
+  refreshStrategy?: string
+  adminEndpoint?: string
+  timeoutMs?: number
+  universeDomain?: string
+  userAgent?: string
+  emulatorHost?: string
+}
+
+export interface NativeConnectOptions {
+  authMode?: string
+  ipType?: string
+  timeoutMs?: number
+}
+
+export interface NativeConnector {
+  /** Fetches settings and certificate; rejects with a {@link Failure}, as all promises here do. */
+  warm(instance: string, options: NativeConnectOptions): Promise<void>
+  user(instance: string): Promise<string>
+  /** Throws a {@link Failure}, as all synchronous calls here do. */
+  pair(instance: string, options: NativeConnectOptions): NativePair
+  close(): void
+}
+
+export interface NativePair {
+  /** The JavaScript end of the pair, owned by the engine until `adopted()`. */
+  readonly fd: number
+  adopted(): void
+  /** Calls `done` once, unless aborted; does not hold the event loop open. */
+  dial(done: (failure: Failure | null) => void): void
+  abort(): void
+}
+
+interface Native {
+  Connector: new (options: NativeConnectorOptions) => NativeConnector
+}
+
+let loaded: Native | undefined
+
+/** The addon, loaded on first use, so that importing this package costs and fails at nothing. */
+export function native(): Native {
+  loaded ??= load()
+  return loaded
+}
+
+function load(): Native {
+  const platform = `${process.platform}-${process.arch}`
+  const targets = process.platform === 'linux' ? [`${platform}-gnu`, `${platform}-musl`] : [platform]
+  const candidates = targets.flatMap((target) => [`../native/iamsql.${target}.node`, `@iamsql/native-${target}`])
+  for (const candidate of candidates) {
+    try {
+      return require(candidate) as Native
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') throw error
+    }
+  }
+  throw new Error(
+    `iamsql has no native addon for ${platform}: run \`npm run build\` in its checkout, ` +
+      'or install it with optional dependencies on a supported platform',
+  )
+}

@@ -1,0 +1,121 @@
+// What a caller may choose, and how it is handed to the engine, which reads and checks the values.
+
+import type { Socket } from 'node:net'
+
+import type { NativeConnectOptions, NativeConnectorOptions } from './native.js'
+
+/** How the database login happens. Default `PASSWORD`. */
+export enum AuthTypes {
+  /** The driver sends a user and a password of its own. */
+  PASSWORD = 'PASSWORD',
+  /** The server logs in as the IAM principal of this process; no password is sent. */
+  IAM = 'IAM',
+}
+
+/** Which of an instance's addresses to dial. Default `PUBLIC`. */
+export enum IpAddressTypes {
+  /** The public address. */
+  PUBLIC = 'PUBLIC',
+  /** The private address, inside the VPC network. */
+  PRIVATE = 'PRIVATE',
+  /** Private Service Connect. Not supported yet: refused with `IAMSQL_CONFIG`. */
+  PSC = 'PSC',
+  /** The public address if the instance has one, else the private. */
+  AUTO = 'AUTO',
+}
+
+/** When certificates are renewed. Default `AUTO`. */
+export enum RefreshStrategies {
+  /** Ahead of expiry while the instance is in use, asleep while it is not. */
+  AUTO = 'AUTO',
+  /** Ahead of expiry, always. */
+  BACKGROUND = 'BACKGROUND',
+  /** Only when a connect needs it: for machines that get no CPU between requests. */
+  LAZY = 'LAZY',
+}
+
+/** What `new Connector()` takes. Everything has a default; credentials come from where Google's libraries look for them. */
+export interface ConnectorOptions {
+  /** A service-account key, `authorized_user` or other credentials file. Default: Application Default Credentials. */
+  credentialsFile?: string
+  /** The project that is billed for Admin API calls. Default: that of the credentials. */
+  quotaProject?: string
+  /** When certificates are renewed. Default `AUTO`. */
+  refreshStrategy?: RefreshStrategies | `${RefreshStrategies}`
+  /** The Admin API's address, with or without a trailing slash; https, or http to a loopback address. Tokens are sent there. */
+  sqlAdminAPIEndpoint?: string
+  /** How long one connect may take, from name to ready socket, in milliseconds. Default 30 000, at least 1, at most 3 600 000. */
+  timeoutMs?: number
+  /** The Google universe. Default: that of the environment, else `googleapis.com`. */
+  universeDomain?: string
+  /** Added to the user agent that the Admin API sees. */
+  userAgent?: string
+  /** `HOST:PORT` of an `iamsql-emulator`. Default: the environment variable `IAMSQL_EMULATOR_HOST`. */
+  emulatorHost?: string
+  /** Not supported yet: refused with `IAMSQL_CONFIG`. Use `credentialsFile` or Application Default Credentials. */
+  auth?: never
+}
+
+/** What `getOptions()` and `getTediousOptions()` take. */
+export interface ConnectionOptions {
+  /** `PROJECT:REGION:INSTANCE`, as `gcloud sql instances describe INSTANCE --format='value(connectionName)'` prints it. */
+  instanceConnectionName?: string
+  /** How the database login happens. Default `PASSWORD`. */
+  authType?: AuthTypes | `${AuthTypes}`
+  /** Which address to dial. Default `PUBLIC`. */
+  ipType?: IpAddressTypes | `${IpAddressTypes}`
+  /** How long one connect may take, in milliseconds. Default: the connector's. */
+  timeoutMs?: number
+  /** Not supported yet: refused with `IAMSQL_CONFIG`. */
+  domainName?: string
+  /** Belongs to `domainName`; without one it has no effect. */
+  failoverPeriod?: number
+  /** Accepted and unused: the engine fetches at most twice at once after a refused connect, then once in 30 s. */
+  limitRateInterval?: number
+}
+
+/** What `user()` takes. */
+export interface UserOptions {
+  /** `PROJECT:REGION:INSTANCE`. Its database engine decides how the principal's user is spelled. */
+  instanceConnectionName?: string
+}
+
+/** What `getOptions()` gives: spread it into the options of `pg.Pool`, `pg.Client` or another driver that takes `stream`. */
+export interface DriverOptions {
+  /** Makes a socket to the instance. It dials when it is first used and reports every failure by `'error'`. */
+  stream: () => Socket
+}
+
+/** What `getTediousOptions()` gives: spread it into the `options` of a tedious or mssql configuration. */
+export interface TediousDriverOptions {
+  /** Makes a connected socket to the instance. */
+  connector: () => Promise<Socket>
+  /** False: the socket is encrypted already. */
+  encrypt: boolean
+}
+
+export function toNativeConnectorOptions(options: ConnectorOptions): NativeConnectorOptions {
+  const { credentialsFile, quotaProject, refreshStrategy, sqlAdminAPIEndpoint } = options
+  const { timeoutMs, universeDomain, userAgent, emulatorHost } = options
+  return present({
+    credentialsFile,
+    quotaProject,
+    refreshStrategy,
+    adminEndpoint: sqlAdminAPIEndpoint,
+    timeoutMs,
+    universeDomain,
+    userAgent,
+    emulatorHost,
+  })
+}
+
+export function toNativeConnectOptions(options: ConnectionOptions): NativeConnectOptions {
+  const { authType = AuthTypes.PASSWORD, ipType, timeoutMs } = options
+  return present({ authMode: authType, ipType, timeoutMs })
+}
+
+/** Leaves out what is undefined or null: for the engine, unset. */
+function present<T extends object>(options: T): { [K in keyof T]: NonNullable<T[K]> } {
+  const entries = Object.entries(options).filter(([, value]) => value !== undefined && value !== null)
+  return Object.fromEntries(entries) as { [K in keyof T]: NonNullable<T[K]> }
+}
