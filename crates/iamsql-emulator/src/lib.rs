@@ -1,1 +1,39 @@
-//! x
+//! A local Google for Cloud SQL: credentials, Admin API and server-side proxy, in front of an echo or a real PostgreSQL.
+//!
+//! ```text
+//!            HTTP  127.x.y.1:9470                                     TLS 1.3  127.x.y.n:3307
+//! client ──▶ metadata, /token  ──▶ tokens ─┐                client ──▶ server ─▶ who is it? ─▶ login ─▶ PostgreSQL
+//!        ──▶ sqladmin ──▶ authority ───────┴─▶ certificate ─────────────┘  ▲                └▶ echo
+//!        ──▶ /emulator/control ──▶ faults, calls, sessions ────────────────┘
+//! ```
+//!
+//! Google's own clients work with it unmodified. It shares no code with the engine `iamsql`, so that one misreading of
+//! the protocol cannot pass on both sides.
+
+#![forbid(unsafe_code)]
+
+mod authority;
+mod calls;
+mod control;
+mod emulator;
+mod environment;
+mod faults;
+mod http;
+mod instance;
+mod issued;
+mod loopback;
+mod metadata;
+mod principal;
+mod server;
+mod session;
+mod sqladmin;
+mod token;
+mod world;
+
+pub use authority::ServerCertificate;
+pub use calls::{Call, Calls};
+pub use emulator::{Emulator, EmulatorBuilder, HUMAN, INSTANCE, PROJECT, SERVICE_ACCOUNT};
+pub use faults::{CertificateAlert, Effect, Endpoint, Fault, FaultId, Faults};
+pub use instance::{AddressType, CaMode, Database, InstanceSpec, Wire};
+pub use principal::{Principal, PrincipalKind, Role};
+pub use session::{Session, Sessions};

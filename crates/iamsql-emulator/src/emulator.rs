@@ -1,0 +1,495 @@
+//! The emulator as a library: built, started, asked, disturbed and stopped from a test.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::runtime::{Handle, Runtime};
+
+use crate::authority::KeyKind;
+use crate::calls::Calls;
+use crate::faults::Faults;
+use crate::instance::{AddressType, Database, InstanceSpec};
+use crate::issued::IssuedLog;
+use crate::loopback::Loopback;
+use crate::principal::Principal;
+use crate::server::Instance;
+use crate::session::Sessions;
+use crate::world::{Settings, World};
+
+/// A running local Google. It has its own threads, so it outlives the runtime that started it; dropping it stops it.
+///
+/// ```no_run
+/// # async fn example() -> anyhow::Result<()> {
+/// use iamsql_emulator::{Emulator, InstanceSpec};
+///
+/// let emulator = Emulator::builder().instance(InstanceSpec::echo("your-project-id:us-central1:orders")).start().await?;
+/// println!("IAMSQL_EMULATOR_HOST={}", emulator.host());
+/// # Ok(()) }
+/// ```
+pub struct Emulator {
+    world: Arc<World>,
+    runtime: Option<Runtime>,
+    handle: Handle,
+}
+
+/// How an [`Emulator`] is set up. The defaults are the world of this project's documentation, without instances.
+pub struct EmulatorBuilder {
+    instances: Vec<InstanceSpec>,
+    principals: Vec<Principal>,
+    project: String,
+    attached: Option<String>,
+    universe: Option<String>,
+    certificate_lifetime: Duration,
+    token_lifetime: Duration,
+    rsa: Option<bool>,
+    issued_log: Option<PathBuf>,
+    postgres: Option<PathBuf>,
+    users: Vec<(String, String)>,
+    exposed: bool,
+}
+
+impl EmulatorBuilder {
+    /// Adds an instance. Default: none.
+    pub fn instance(mut self, spec: InstanceSpec) -> Self {
+        self.instances.push(spec);
+        self
+    }
+
+    /// Adds a principal. Known from the start: the attached service account and the human [`HUMAN`], with every role.
+    pub fn principal(mut self, principal: Principal) -> Self {
+        self.principals
+            .retain(|known| known.email != principal.email);
+        self.principals.push(principal);
+        self
+    }
+
+    /// The project id that the metadata server tells. Default [`PROJECT`].
+    pub fn project(mut self, id: impl Into<String>) -> Self {
+        self.project = id.into();
+        self
+    }
+
+    /// Whom the metadata server stands for. Default [`SERVICE_ACCOUNT`]; `None` is a machine without a service account.
+    pub fn attached(mut self, email: Option<&str>) -> Self {
+        self.attached = email.map(str::to_string);
+        self
+    }
+
+    /// The universe domain that the metadata server tells. Default: none, answered 404, which means `googleapis.com`.
+    pub fn universe_domain(mut self, domain: impl Into<String>) -> Self {
+        self.universe = Some(domain.into());
+        self
+    }
+
+    /// How long client certificates are valid. Default one hour. X.509 counts whole seconds; the end is rounded up.
+    pub fn certificate_lifetime(mut self, lifetime: Duration) -> Self {
+        self.certificate_lifetime = lifetime;
+        self
+    }
+
+    /// How long access tokens are valid. Default one hour. Answers count whole seconds.
+    pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
+        self.token_lifetime = lifetime;
+        self
+    }
+
+    /// Whether servers and CAs have RSA keys as at Google, or ECDSA keys, which start in a millisecond.
+    ///
+    /// Default: RSA if any instance of the builder has a PostgreSQL, else ECDSA.
+    pub fn rsa_keys(mut self, rsa: bool) -> Self {
+        self.rsa = Some(rsa);
+        self
+    }
+
+    /// Notes every issued secret in a file in this directory (mode 0700), so that a suite can search its output for them.
+    /// Default: nowhere.
+    pub fn issued_log(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.issued_log = Some(directory.into());
+        self
+    }
+
+    /// The directory with `postgres` and `initdb`. Default: as [`BackendOptions::from_environment`] finds them.
+    pub fn postgres(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.postgres = Some(directory.into());
+        self
+    }
+
+    /// Adds a built-in database user with a password. Default: none; the program adds one.
+    pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
+        self.users.push((name.into(), password.into()));
+        self
+    }
+
+    /// Whether requests whose `Host` is not loopback are answered. Default false.
+    pub fn exposed(mut self, exposed: bool) -> Self {
+        self.exposed = exposed;
+        self
+    }
+
+    /// Starts the emulator and returns when everything answers.
+    ///
+    /// # Errors
+    /// An instance that cannot exist, no free loopback address, or no PostgreSQL for an instance that wants one.
+    pub async fn start(self) -> anyhow::Result<Emulator> {
+        let runtime = runtime()?;
+        let started = runtime.spawn(launch(self)).await;
+        finish(runtime, started.context("the emulator panicked").flatten())
+    }
+
+    /// As [`EmulatorBuilder::start`], for programs without a runtime. Inside one, it would block it.
+    pub fn start_blocking(self) -> anyhow::Result<Emulator> {
+        let runtime = runtime()?;
+        let started = runtime.block_on(async { tokio::spawn(launch(self)).await });
+        finish(runtime, started.context("the emulator panicked").flatten())
+    }
+}
+
+impl Default for EmulatorBuilder {
+    fn default() -> Self {
+        EmulatorBuilder {
+            instances: Vec::new(),
+            principals: vec![
+                Principal::service_account(SERVICE_ACCOUNT),
+                Principal::human(HUMAN),
+            ],
+            project: PROJECT.to_string(),
+            attached: Some(SERVICE_ACCOUNT.to_string()),
+            universe: None,
+            certificate_lifetime: HOUR,
+            token_lifetime: HOUR,
+            rsa: None,
+            issued_log: None,
+            postgres: None,
+            users: Vec::new(),
+            exposed: false,
+        }
+    }
+}
+
+impl Emulator {
+    /// Starts to describe an emulator.
+    pub fn builder() -> EmulatorBuilder {
+        EmulatorBuilder::default()
+    }
+
+    /// `address:port` of the HTTP port: the value of `IAMSQL_EMULATOR_HOST`.
+    pub fn host(&self) -> &str {
+        &self.world.host
+    }
+
+    /// `http://` and [`Emulator::host`]: the Admin API endpoint for clients that take one.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.world.host)
+    }
+
+    /// The bearer of the control endpoints.
+    pub fn control_bearer(&self) -> &str {
+        &self.world.control_bearer
+    }
+
+    /// The environment in which clients find this emulator. A variable with an empty value is to be unset.
+    ///
+    /// `IAMSQL_EMULATOR_HOST` is all that iamsql needs; the rest is for Google's clients.
+    pub fn env(&self) -> BTreeMap<String, String> {
+        crate::environment::variables(&self.world)
+    }
+
+    /// The `GET /emulator` description, as JSON.
+    pub fn information(&self) -> serde_json::Value {
+        crate::control::describe(&self.world)
+    }
+
+    /// Another HTTP port, on an address of its own, whose metadata server stands for `principal`: its value is a
+    /// `IAMSQL_EMULATOR_HOST` for that principal. Instances are the same.
+    pub async fn host_as(&self, principal: &str) -> anyhow::Result<String> {
+        let (world, principal) = (self.world.clone(), principal.to_string());
+        self.run(async move { another_host(&world, principal).await })
+            .await
+    }
+
+    /// The failures in force.
+    pub fn faults(&self) -> Faults {
+        self.world.faults.clone()
+    }
+
+    /// The HTTP calls received.
+    pub fn calls(&self) -> Calls {
+        self.world.calls.clone()
+    }
+
+    /// The connections to port 3307.
+    pub fn sessions(&self) -> Sessions {
+        self.world.sessions.clone()
+    }
+
+    /// Adds an instance and returns its addresses.
+    pub async fn add_instance(
+        &self,
+        spec: InstanceSpec,
+    ) -> anyhow::Result<BTreeMap<AddressType, SocketAddr>> {
+        let world = self.world.clone();
+        self.run(async move { Ok(world.add_instance(spec).await?.addresses.clone()) })
+            .await
+    }
+
+    /// Removes an instance: its ports close and its sessions end.
+    pub async fn remove_instance(&self, name: &str) {
+        let (world, name) = (self.world.clone(), name.to_string());
+        let removed = self.run(async move {
+            world.remove_instance(&name).await;
+            Ok(())
+        });
+        removed.await.expect("the emulator runs");
+    }
+
+    /// Changes settings of a running instance and issues its server certificate anew. Name, database and address types
+    /// cannot change.
+    pub async fn change_instance(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut InstanceSpec) + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let (world, instance) = (self.world.clone(), self.instance(name)?);
+        self.run(async move { instance.change(&world, change).await })
+            .await
+    }
+
+    /// Where an instance listens.
+    pub fn addresses(&self, name: &str) -> anyhow::Result<BTreeMap<AddressType, SocketAddr>> {
+        Ok(self.instance(name)?.addresses.clone())
+    }
+
+    /// Replaces an instance's server CA and certificate; settings read from now on name the new CA alone.
+    pub async fn rotate_server_ca(&self, name: &str) -> anyhow::Result<()> {
+        let (world, instance) = (self.world.clone(), self.instance(name)?);
+        self.run(async move { instance.rotate_server_authority(&world).await })
+            .await
+    }
+
+    /// Replaces an instance's client CA: certificates issued so far are refused from now on.
+    pub async fn rotate_client_ca(&self, name: &str) -> anyhow::Result<()> {
+        let (world, instance) = (self.world.clone(), self.instance(name)?);
+        self.run(async move { instance.rotate_client_authority(&world).await })
+            .await
+    }
+
+    /// Ends an instance's open sessions, as a restart does.
+    pub fn disconnect(&self, name: &str) -> anyhow::Result<()> {
+        self.instance(name)?.disconnect(&self.world);
+        Ok(())
+    }
+
+    /// Adds a principal, or replaces the one with this address.
+    pub async fn add_principal(&self, principal: Principal) -> anyhow::Result<()> {
+        let world = self.world.clone();
+        self.run(async move { world.add_principal(principal).await })
+            .await
+    }
+
+    /// A service-account key file (JSON text) whose token endpoint is this emulator.
+    pub async fn service_account_key(&self, principal: &str) -> anyhow::Result<String> {
+        let (world, principal) = (self.world.clone(), principal.to_string());
+        self.run(async move { Ok(world.service_account_key(&principal).await?.to_string()) })
+            .await
+    }
+
+    /// An authorized_user file (JSON text) whose token endpoint is this emulator, with the scopes of
+    /// `gcloud auth application-default login` for humans.
+    pub fn authorized_user(&self, principal: &str) -> anyhow::Result<String> {
+        Ok(self.world.authorized_user(principal, None)?.to_string())
+    }
+
+    /// A new access token for `principal` with exactly these scopes, valid for `lifetime`.
+    pub fn access_token(
+        &self,
+        principal: &str,
+        scopes: &[&str],
+        lifetime: Duration,
+    ) -> anyhow::Result<String> {
+        self.world.access_token(
+            principal,
+            scopes.iter().map(ToString::to_string).collect(),
+            lifetime,
+        )
+    }
+
+    /// Revokes every token, key and certificate of a principal issued so far, and says how many certificates there were.
+    pub fn revoke_principal(&self, principal: &str) -> usize {
+        self.world.revoke_principal(principal)
+    }
+
+    /// Revokes every client certificate of an instance issued so far, and says how many there were.
+    pub fn revoke_certificates(&self, instance: &str) -> usize {
+        self.world
+            .certificates
+            .revoke(|_, issued| issued.instance == instance)
+    }
+
+    /// Completes when somebody asks the emulator to end through its control endpoint.
+    pub async fn shutdown_asked(&self) {
+        self.world.shutdown_asked.cancelled().await;
+    }
+
+    /// Ends listeners, sessions and databases, and returns when they are gone.
+    pub async fn shutdown(mut self) {
+        let world = self.world.clone();
+        let ended = self.run(async move {
+            world.end().await;
+            Ok(())
+        });
+        ended.await.expect("the emulator runs");
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+
+    fn instance(&self, name: &str) -> anyhow::Result<Arc<Instance>> {
+        self.world
+            .instance(name)
+            .with_context(|| format!("no instance {name:?}"))
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        act: impl Future<Output = anyhow::Result<T>> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        self.handle
+            .spawn(act)
+            .await
+            .context("the emulator panicked")?
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        self.world.stop.cancel();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl std::fmt::Debug for Emulator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Emulator")
+            .field("host", &self.world.host)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Threads of the emulator's own: tests come and go with their runtimes, the emulator stays.
+fn runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("iamsql-emulator")
+        .enable_all()
+        .build()
+        .context("cannot start the emulator's threads")
+}
+
+fn finish(runtime: Runtime, started: anyhow::Result<Arc<World>>) -> anyhow::Result<Emulator> {
+    match started {
+        Ok(world) => Ok(Emulator {
+            world,
+            handle: runtime.handle().clone(),
+            runtime: Some(runtime),
+        }),
+        Err(error) => {
+            runtime.shutdown_background();
+            Err(error)
+        }
+    }
+}
+
+async fn launch(builder: EmulatorBuilder) -> anyhow::Result<Arc<World>> {
+    let (loopback, listener) = Loopback::claim()?;
+    let host = listener.local_addr()?.to_string();
+    let issued = builder
+        .issued_log
+        .as_deref()
+        .map(IssuedLog::in_directory)
+        .transpose()?
+        .unwrap_or_default();
+    let real = builder
+        .instances
+        .iter()
+        .any(|spec| spec.database == Database::Postgres);
+    let settings = Settings {
+        project: builder.project,
+        attached: builder.attached,
+        universe: builder.universe,
+        certificate_lifetime: builder.certificate_lifetime,
+        token_lifetime: builder.token_lifetime,
+        keys: if builder.rsa.unwrap_or(real) {
+            KeyKind::Rsa2048
+        } else {
+            KeyKind::EcdsaP256
+        },
+        exposed: builder.exposed,
+        postgres: builder.postgres,
+        users: builder.users,
+    };
+    let world = World::new(settings, builder.principals, issued, loopback, host);
+    let started = async {
+        follow_faults(&world);
+        crate::http::serve(world.clone(), listener, world.settings.attached.clone()).await?;
+        // Keys and initdb overlap: each instance waits for what it needs.
+        futures_util::future::try_join_all(
+            builder
+                .instances
+                .into_iter()
+                .map(|spec| world.add_instance(spec)),
+        )
+        .await?;
+        anyhow::Ok(())
+    };
+    if let Err(error) = started.await {
+        world.end().await;
+        return Err(error);
+    }
+    Ok(world)
+}
+
+/// Makes [`Faults::inject`] return only when the ports have followed. The listeners run on threads of their own.
+fn follow_faults(world: &Arc<World>) {
+    let weak = Arc::downgrade(world);
+    world.faults.on_change(move |version| {
+        let Some(world) = weak.upgrade() else { return };
+        let behind = || {
+            world
+                .instances()
+                .iter()
+                .any(|instance| instance.is_behind(version))
+        };
+        while behind() && !world.stop.is_cancelled() {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    });
+}
+
+async fn another_host(world: &Arc<World>, principal: String) -> anyhow::Result<String> {
+    anyhow::ensure!(
+        world.principal(&principal).is_some(),
+        "no principal {principal:?}"
+    );
+    let address = SocketAddr::new(world.loopback.address()?, 0);
+    let listener = std::net::TcpListener::bind(address)
+        .with_context(|| format!("cannot listen on {address}"))?;
+    let host = listener.local_addr()?.to_string();
+    crate::http::serve(world.clone(), listener, Some(principal)).await?;
+    Ok(host)
+}
+
+/// The project of this project's documentation.
+pub const PROJECT: &str = "your-project-id";
+/// The service account of this project's documentation.
+pub const SERVICE_ACCOUNT: &str = "cloudsql-client@your-project-id.iam.gserviceaccount.com";
+/// A human with every role.
+pub const HUMAN: &str = "jane@example.com";
+/// The PostgreSQL instance of this project's documentation.
+pub const INSTANCE: &str = "your-project-id:us-central1:demo-postgres";
+const HOUR: Duration = Duration::from_secs(3600);

@@ -1,0 +1,332 @@
+//! What an emulated Cloud SQL instance is: its name, certificate authority, addresses and the database behind it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::authority::ServerCertificate;
+
+/// The description of one instance. Every setting has a default that matches a plain, healthy instance.
+///
+/// ```
+/// use iamsql_emulator::{CaMode, InstanceSpec};
+///
+/// let spec = InstanceSpec::echo("your-project-id:us-central1:orders")
+///     .ca_mode(CaMode::Cas)
+///     .dns_name("a1b2c3.d4e5f6.us-central1.sql.goog.");
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InstanceSpec {
+    /// `project:region:instance`; the project may be domain-scoped, `example.com:project:region:instance`.
+    pub name: String,
+    /// What answers behind TLS.
+    #[serde(default = "echo")]
+    pub database: Database,
+    /// How server certificates are issued and named. Default [`CaMode::Internal`].
+    #[serde(default)]
+    pub ca_mode: CaMode,
+    /// The address types that the settings list. Default: public and private, each its own loopback address.
+    #[serde(default = "both_addresses")]
+    pub addresses: BTreeSet<AddressType>,
+    /// The flag `cloudsql.iam_authentication`. Default on.
+    #[serde(default = "yes")]
+    pub iam: bool,
+    /// `dnsNames` of the settings, as given (a final dot is kept). Under [`CaMode::Cas`] one is made up if none is given.
+    #[serde(default)]
+    pub dns_names: Vec<String>,
+    /// Further names in the server certificate (`customSubjectAlternativeNames`).
+    #[serde(default)]
+    pub custom_names: Vec<String>,
+    /// `databaseVersion`. Default: the PostgreSQL behind it, or `POSTGRES_17` for an echo.
+    #[serde(default)]
+    pub database_version: Option<String>,
+    /// The region that the settings report. Default: the one in the name.
+    #[serde(default)]
+    pub reported_region: Option<String>,
+    /// The server certificate: genuine, or wrong in one way.
+    #[serde(default)]
+    pub certificate: ServerCertificate,
+    /// Whether the settings list the server certificate itself instead of its CA. Default off.
+    #[serde(default)]
+    pub pinned: bool,
+    /// What the server speaks on port 3307. Default TLS 1.3 alone.
+    #[serde(default)]
+    pub wire: Wire,
+    /// Whether the server sends TLS session tickets, as a Go server does. Default on.
+    #[serde(default = "yes")]
+    pub tickets: bool,
+    /// Life of client certificates, in milliseconds on the wire. Default: the emulator's, one hour.
+    #[serde(
+        default,
+        with = "crate::instance::milliseconds",
+        rename = "certificate_lifetime_ms"
+    )]
+    pub certificate_lifetime: Option<Duration>,
+    /// Databases to create behind a PostgreSQL instance. Default `mydb`.
+    #[serde(default = "default_databases")]
+    pub databases: Vec<String>,
+}
+
+/// What answers behind the TLS server.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Database {
+    /// Every byte comes back. Starts in milliseconds and needs no database.
+    Echo,
+    /// A real PostgreSQL with IAM logins.
+    Postgres,
+}
+
+/// `serverCaMode`: who signs the server certificate, hence which name in it counts.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CaMode {
+    /// A CA of the instance's own; the certificate's common name is `project:instance`.
+    #[default]
+    #[serde(rename = "GOOGLE_MANAGED_INTERNAL_CA")]
+    Internal,
+    /// A CA shared by all CAS instances of the emulator; the certificate names the instance's DNS name.
+    #[serde(rename = "GOOGLE_MANAGED_CAS_CA")]
+    Cas,
+    /// A customer's CA: DNS names only, and a common name that is not the instance's.
+    #[serde(rename = "CUSTOMER_MANAGED_CAS_CA")]
+    CustomerCas,
+    /// The settings name no mode, as some old instances do; certificates as under [`CaMode::Internal`].
+    #[serde(rename = "")]
+    Unspecified,
+}
+
+/// An address type of `ipAddresses`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum AddressType {
+    /// `PRIMARY`: the public address.
+    Primary,
+    /// `PRIVATE`: the address in a VPC.
+    Private,
+}
+
+/// What the server speaks on port 3307.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wire {
+    /// TLS 1.3 alone, as the real service.
+    #[default]
+    Tls13,
+    /// TLS 1.2 alone: clients must refuse.
+    Tls12,
+    /// No TLS: the server greets in plaintext. Clients must refuse.
+    Plaintext,
+}
+
+impl InstanceSpec {
+    /// An instance whose server echoes what it receives after the handshake.
+    pub fn echo(name: impl Into<String>) -> Self {
+        Self::new(name.into(), Database::Echo)
+    }
+
+    /// An instance with a real PostgreSQL. The emulator starts one server for all such instances.
+    pub fn postgres(name: impl Into<String>) -> Self {
+        Self::new(name.into(), Database::Postgres)
+    }
+
+    /// Who signs the server certificate. Default [`CaMode::Internal`].
+    pub fn ca_mode(mut self, mode: CaMode) -> Self {
+        self.ca_mode = mode;
+        self
+    }
+
+    /// Which address types exist. Default both; an empty list makes an instance without addresses.
+    pub fn addresses(mut self, types: impl IntoIterator<Item = AddressType>) -> Self {
+        self.addresses = types.into_iter().collect();
+        self
+    }
+
+    /// Whether IAM logins are enabled. Default true.
+    pub fn iam(mut self, enabled: bool) -> Self {
+        self.iam = enabled;
+        self
+    }
+
+    /// Adds a DNS name to the settings and to genuine certificates.
+    pub fn dns_name(mut self, name: impl Into<String>) -> Self {
+        self.dns_names.push(name.into());
+        self
+    }
+
+    /// Adds a name to genuine certificates and to `customSubjectAlternativeNames`.
+    pub fn custom_name(mut self, name: impl Into<String>) -> Self {
+        self.custom_names.push(name.into());
+        self
+    }
+
+    /// Overrides `databaseVersion`, for example `MYSQL_8_0`.
+    pub fn database_version(mut self, version: impl Into<String>) -> Self {
+        self.database_version = Some(version.into());
+        self
+    }
+
+    /// Makes the settings report another region than the name does.
+    pub fn reported_region(mut self, region: impl Into<String>) -> Self {
+        self.reported_region = Some(region.into());
+        self
+    }
+
+    /// Presents a server certificate that is wrong in one way. Default [`ServerCertificate::Genuine`].
+    pub fn certificate(mut self, certificate: ServerCertificate) -> Self {
+        self.certificate = certificate;
+        self
+    }
+
+    /// Makes the settings list the server certificate itself instead of its CA. Default false.
+    pub fn pinned(mut self, leaf: bool) -> Self {
+        self.pinned = leaf;
+        self
+    }
+
+    /// What the server speaks. Default [`Wire::Tls13`].
+    pub fn wire(mut self, wire: Wire) -> Self {
+        self.wire = wire;
+        self
+    }
+
+    /// Whether TLS session tickets are sent. Default true.
+    pub fn tickets(mut self, sent: bool) -> Self {
+        self.tickets = sent;
+        self
+    }
+
+    /// How long this instance's client certificates are valid. Default: [`EmulatorBuilder::certificate_lifetime`](crate::EmulatorBuilder::certificate_lifetime).
+    /// X.509 counts whole seconds; the emulator rounds the end up.
+    pub fn certificate_lifetime(mut self, lifetime: Duration) -> Self {
+        self.certificate_lifetime = Some(lifetime);
+        self
+    }
+
+    /// Adds a database to create. The first call replaces the default `mydb`.
+    pub fn databases<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.databases = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    fn new(name: String, database: Database) -> Self {
+        InstanceSpec {
+            name,
+            database,
+            ca_mode: CaMode::default(),
+            addresses: both_addresses(),
+            iam: true,
+            dns_names: Vec::new(),
+            custom_names: Vec::new(),
+            database_version: None,
+            reported_region: None,
+            certificate: ServerCertificate::default(),
+            pinned: false,
+            wire: Wire::default(),
+            tickets: true,
+            certificate_lifetime: None,
+            databases: default_databases(),
+        }
+    }
+}
+
+/// A connection name in its parts. The project may contain one colon.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct InstanceName {
+    pub(crate) project: String,
+    pub(crate) region: String,
+    pub(crate) instance: String,
+}
+
+impl InstanceName {
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let (project, region, instance) = match parts[..] {
+            [project, region, instance] => (project.to_string(), region, instance),
+            [domain, project, region, instance] => {
+                (format!("{domain}:{project}"), region, instance)
+            }
+            _ => anyhow::bail!("{text:?} is not PROJECT:REGION:INSTANCE"),
+        };
+        anyhow::ensure!(
+            parts.iter().all(|part| !part.is_empty()),
+            "{text:?} has an empty part"
+        );
+        Ok(InstanceName {
+            project,
+            region: region.to_string(),
+            instance: instance.to_string(),
+        })
+    }
+}
+
+/// Durations travel as whole milliseconds in the control API.
+pub(crate) mod milliseconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(
+        value: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value
+            .map(|value| value.as_millis() as u64)
+            .serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn echo() -> Database {
+    Database::Echo
+}
+
+fn both_addresses() -> BTreeSet<AddressType> {
+    BTreeSet::from([AddressType::Primary, AddressType::Private])
+}
+
+fn default_databases() -> Vec<String> {
+    vec!["mydb".to_string()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_project_may_be_scoped_by_a_domain() {
+        let name = InstanceName::parse("example.com:proj:reg:inst").unwrap();
+        assert_eq!(
+            (
+                name.project.as_str(),
+                name.region.as_str(),
+                name.instance.as_str()
+            ),
+            ("example.com:proj", "reg", "inst")
+        );
+        for bad in ["", "a", "a:b", "a:b:c:d:e", "a::c", ":b:c"] {
+            assert!(InstanceName::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_spec_in_json_needs_only_a_name() {
+        let spec: InstanceSpec =
+            serde_json::from_str(r#"{"name": "p:r:i", "certificate_lifetime_ms": 1500}"#).unwrap();
+        assert_eq!(spec.database, Database::Echo);
+        assert_eq!(spec.certificate_lifetime, Some(Duration::from_millis(1500)));
+        assert!(spec.iam && spec.addresses.len() == 2);
+    }
+}

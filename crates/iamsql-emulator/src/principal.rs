@@ -1,0 +1,183 @@
+//! Who may ask the emulator for tokens: service accounts and humans, their roles, and the database user each one is.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+/// An identity that the emulator knows, with its roles.
+///
+/// Both roles are held unless taken away with [`Principal::without_role`].
+///
+/// ```
+/// use iamsql_emulator::{Principal, Role};
+///
+/// let reader = Principal::service_account("reader@your-project-id.iam.gserviceaccount.com")
+///     .without_role(Role::CloudSqlInstanceUser);
+/// assert_eq!(reader.database_user(), "reader@your-project-id.iam");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Principal {
+    pub(crate) email: String,
+    #[serde(default = "all_roles")]
+    pub(crate) roles: BTreeSet<Role>,
+    #[serde(default)]
+    pub(crate) scopes: Option<BTreeSet<String>>,
+}
+
+/// What a principal may do.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Role {
+    /// `roles/cloudsql.client`: may read an instance's settings and ask for client certificates.
+    #[serde(rename = "roles/cloudsql.client")]
+    CloudSqlClient,
+    /// `roles/cloudsql.instanceUser`: may log in to a database.
+    #[serde(rename = "roles/cloudsql.instanceUser")]
+    CloudSqlInstanceUser,
+}
+
+/// The two kinds of IAM principal, which the real service's refusals tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrincipalKind {
+    /// An address that ends in `.gserviceaccount.com`.
+    ServiceAccount,
+    /// Anybody else.
+    Human,
+}
+
+impl Principal {
+    /// A service account, with every role. `email` ends in `.gserviceaccount.com`.
+    pub fn service_account(email: impl Into<String>) -> Self {
+        Principal {
+            email: email.into(),
+            roles: all_roles(),
+            scopes: None,
+        }
+    }
+
+    /// A person, with every role.
+    pub fn human(email: impl Into<String>) -> Self {
+        Principal {
+            email: email.into(),
+            roles: all_roles(),
+            scopes: None,
+        }
+    }
+
+    /// Grants a role.
+    pub fn with_role(mut self, role: Role) -> Self {
+        self.roles.insert(role);
+        self
+    }
+
+    /// Takes a role away.
+    pub fn without_role(mut self, role: Role) -> Self {
+        self.roles.remove(&role);
+        self
+    }
+
+    /// Limits the scopes that this principal's tokens may carry; asking for another one is `invalid_scope`.
+    ///
+    /// Default: service accounts get what they ask for; humans get what `gcloud auth application-default login` gives.
+    pub fn with_scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
+        self.scopes = Some(scopes.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// The address that names this principal.
+    pub fn email(&self) -> &str {
+        &self.email
+    }
+
+    /// Whether this is a service account or a person.
+    pub fn kind(&self) -> PrincipalKind {
+        if self.email.ends_with(SERVICE_ACCOUNT_SUFFIX) {
+            PrincipalKind::ServiceAccount
+        } else {
+            PrincipalKind::Human
+        }
+    }
+
+    /// Whether the role is held.
+    pub fn has_role(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    /// The PostgreSQL user of this principal: a service account without `.gserviceaccount.com`, a human's whole address.
+    pub fn database_user(&self) -> &str {
+        self.email
+            .strip_suffix(SERVICE_ACCOUNT_SUFFIX)
+            .unwrap_or(&self.email)
+    }
+
+    /// The scopes that a token may carry, or `None` for any.
+    pub(crate) fn allowed_scopes(&self) -> Option<BTreeSet<String>> {
+        match (&self.scopes, self.kind()) {
+            (Some(scopes), _) => Some(scopes.clone()),
+            (None, PrincipalKind::ServiceAccount) => None,
+            (None, PrincipalKind::Human) => {
+                Some(GCLOUD_SCOPES.iter().map(ToString::to_string).collect())
+            }
+        }
+    }
+}
+
+impl Role {
+    /// The role's name in IAM, such as `roles/cloudsql.client`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::CloudSqlClient => "roles/cloudsql.client",
+            Role::CloudSqlInstanceUser => "roles/cloudsql.instanceUser",
+        }
+    }
+}
+
+fn all_roles() -> BTreeSet<Role> {
+    BTreeSet::from([Role::CloudSqlClient, Role::CloudSqlInstanceUser])
+}
+
+const SERVICE_ACCOUNT_SUFFIX: &str = ".gserviceaccount.com";
+
+/// What `gcloud auth application-default login` asks for today.
+const GCLOUD_SCOPES: [&str; 4] = [
+    "openid",
+    "https://www.googleapis.com/auth/userinfo.email",
+    "https://www.googleapis.com/auth/cloud-platform",
+    "https://www.googleapis.com/auth/sqlservice.login",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_database_user_drops_only_the_service_account_suffix() {
+        let cases = [
+            (
+                "cloudsql-client@your-project-id.iam.gserviceaccount.com",
+                "cloudsql-client@your-project-id.iam",
+            ),
+            (
+                "123-compute@developer.gserviceaccount.com",
+                "123-compute@developer",
+            ),
+            ("jane@example.com", "jane@example.com"),
+        ];
+        for (email, user) in cases {
+            assert_eq!(Principal::human(email).database_user(), user);
+        }
+    }
+
+    #[test]
+    fn a_human_is_limited_to_what_gcloud_asks_for() {
+        let scopes = Principal::human("jane@example.com")
+            .allowed_scopes()
+            .unwrap();
+        assert!(!scopes.contains("https://www.googleapis.com/auth/sqlservice.admin"));
+        assert_eq!(
+            Principal::service_account("a@p.iam.gserviceaccount.com").allowed_scopes(),
+            None
+        );
+    }
+}

@@ -1,0 +1,259 @@
+//! The server-side proxy of an instance: port 3307 of its own loopback addresses, TLS 1.3, client certificates checked.
+
+mod connection;
+mod counted;
+mod echo;
+mod listener;
+mod tls;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use anyhow::Context;
+use rustls::server::ServerSessionMemoryCache;
+use tokio_util::sync::CancellationToken;
+
+use crate::authority::{Authority, ServerNames, ServerTrust, issue_server};
+use crate::instance::{AddressType, CaMode, InstanceName, InstanceSpec};
+use crate::issued::random_bytes;
+use crate::world::{World, make_authority};
+
+pub(crate) use listener::Progress;
+
+/// One running instance.
+pub(crate) struct Instance {
+    pub(crate) name: InstanceName,
+    /// `project:region:instance`.
+    pub(crate) text: String,
+    /// Listening addresses by type.
+    pub(crate) addresses: BTreeMap<AddressType, SocketAddr>,
+    /// Ends the listeners, and every session.
+    pub(crate) stop: CancellationToken,
+    pub(crate) progress: Vec<Progress>,
+    tickets: Arc<ServerSessionMemoryCache>,
+    state: RwLock<State>,
+}
+
+struct State {
+    spec: InstanceSpec,
+    /// Ends the sessions that are open, not the listeners.
+    sessions: CancellationToken,
+    server: Arc<ServerTrust>,
+    /// Signed the server certificate unless that is wrong on purpose.
+    server_authority: Arc<Authority>,
+    client_authority: Arc<Authority>,
+}
+
+impl Instance {
+    /// Makes the instance's certificates, binds its addresses and starts to listen.
+    pub(crate) async fn start(
+        world: &Arc<World>,
+        mut spec: InstanceSpec,
+    ) -> anyhow::Result<Arc<Self>> {
+        let name = InstanceName::parse(&spec.name)?;
+        anyhow::ensure!(
+            world.instance(&spec.name).is_none(),
+            "{} exists already",
+            spec.name
+        );
+        if matches!(spec.ca_mode, CaMode::Cas | CaMode::CustomerCas) && spec.dns_names.is_empty() {
+            spec.dns_names.push(made_up_name(&name.region));
+        }
+        let (server_authority, client_authority) = tokio::try_join!(
+            server_authority(world, spec.ca_mode),
+            make_authority(CLIENT_AUTHORITY, world.settings.keys)
+        )?;
+        let server = issue(world, &name, &spec, &server_authority).await?;
+        let mut addresses = BTreeMap::new();
+        let mut listeners = Vec::new();
+        let mut progress = Vec::new();
+        for &kind in &spec.addresses {
+            let ip = world.loopback.address()?;
+            let address = SocketAddr::new(ip, SERVER_PORT);
+            let listener =
+                listener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+            addresses.insert(kind, address);
+            listeners.push((address, listener, Progress::default()));
+        }
+        progress.extend(listeners.iter().map(|(_, _, progress)| progress.clone()));
+        let instance = Arc::new(Instance {
+            text: spec.name.clone(),
+            name,
+            addresses,
+            stop: world.stop.child_token(),
+            progress,
+            tickets: ServerSessionMemoryCache::new(RESUMABLE_SESSIONS),
+            state: RwLock::new(State {
+                sessions: world.stop.child_token(),
+                spec,
+                server: Arc::new(server),
+                server_authority,
+                client_authority,
+            }),
+        });
+        for (address, listener, progress) in listeners {
+            tokio::spawn(listener::run(
+                world.clone(),
+                instance.clone(),
+                address,
+                listener,
+                progress,
+            ));
+        }
+        world.insert_instance(instance.clone());
+        Ok(instance)
+    }
+
+    /// The settings of now.
+    pub(crate) fn spec(&self) -> InstanceSpec {
+        self.read().spec.clone()
+    }
+
+    pub(crate) fn server_trust(&self) -> Arc<ServerTrust> {
+        self.read().server.clone()
+    }
+
+    pub(crate) fn client_authority(&self) -> Arc<Authority> {
+        self.read().client_authority.clone()
+    }
+
+    pub(crate) fn life_of_certificates(&self, world: &World) -> Duration {
+        self.read()
+            .spec
+            .certificate_lifetime
+            .unwrap_or(world.settings.certificate_lifetime)
+    }
+
+    /// Changes settings; the server certificate is issued anew. Name, database and addresses stay.
+    pub(crate) async fn change(
+        &self,
+        world: &World,
+        change: impl FnOnce(&mut InstanceSpec),
+    ) -> anyhow::Result<()> {
+        let (mut spec, authority) = {
+            let state = self.read();
+            (state.spec.clone(), state.server_authority.clone())
+        };
+        let before = spec.clone();
+        change(&mut spec);
+        anyhow::ensure!(
+            (&spec.name, spec.database, &spec.addresses)
+                == (&before.name, before.database, &before.addresses),
+            "name, database and address types of a running instance cannot change"
+        );
+        let authority = if spec.ca_mode == before.ca_mode {
+            authority
+        } else {
+            server_authority(world, spec.ca_mode).await?
+        };
+        if matches!(spec.ca_mode, CaMode::Cas | CaMode::CustomerCas) && spec.dns_names.is_empty() {
+            spec.dns_names.push(made_up_name(&self.name.region));
+        }
+        let server = issue(world, &self.name, &spec, &authority).await?;
+        let mut state = self.write();
+        (state.spec, state.server, state.server_authority) = (spec, Arc::new(server), authority);
+        Ok(())
+    }
+
+    /// Replaces the server's CA and certificate: clients that trust only the old CA must fetch the settings anew.
+    pub(crate) async fn rotate_server_authority(&self, world: &World) -> anyhow::Result<()> {
+        let authority = make_authority(SERVER_AUTHORITY, world.settings.keys).await?;
+        let server = issue(world, &self.name, &self.spec(), &authority).await?;
+        let mut state = self.write();
+        (state.server, state.server_authority) = (Arc::new(server), authority);
+        Ok(())
+    }
+
+    /// Replaces the CA of client certificates: those issued so far are refused from now on.
+    pub(crate) async fn rotate_client_authority(&self, world: &World) -> anyhow::Result<()> {
+        let authority = make_authority(CLIENT_AUTHORITY, world.settings.keys).await?;
+        self.write().client_authority = authority;
+        Ok(())
+    }
+
+    /// Ends the open sessions, as a restart of the instance does.
+    pub(crate) fn disconnect(&self, world: &World) {
+        let ended = std::mem::replace(&mut self.write().sessions, world.stop.child_token());
+        ended.cancel();
+    }
+
+    pub(crate) fn sessions_end(&self) -> CancellationToken {
+        self.read().sessions.clone()
+    }
+
+    /// Whether a listener has yet to follow the faults up to `version`.
+    pub(crate) fn is_behind(&self, version: u64) -> bool {
+        self.progress
+            .iter()
+            .any(|progress| progress.version() < version)
+    }
+
+    /// Closes the listeners and every session, and gives the addresses back.
+    pub(crate) fn stop(&self, world: &World) {
+        self.stop.cancel();
+        self.disconnect(world);
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
+        self.state.read().expect("no panic under lock")
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, State> {
+        self.state.write().expect("no panic under lock")
+    }
+}
+
+async fn server_authority(world: &World, mode: CaMode) -> anyhow::Result<Arc<Authority>> {
+    match mode {
+        CaMode::Cas => world.shared_authority().await,
+        CaMode::Internal | CaMode::Unspecified => {
+            make_authority(SERVER_AUTHORITY, world.settings.keys).await
+        }
+        CaMode::CustomerCas => make_authority("Customer CA", world.settings.keys).await,
+    }
+}
+
+async fn issue(
+    world: &World,
+    name: &InstanceName,
+    spec: &InstanceSpec,
+    authority: &Arc<Authority>,
+) -> anyhow::Result<ServerTrust> {
+    let key = world.server_key().await?;
+    let common_name = format!("{}:{}", name.project, name.instance);
+    let dns_names: Vec<String> = spec
+        .dns_names
+        .iter()
+        .chain(&spec.custom_names)
+        .cloned()
+        .collect();
+    let (authority, spec) = (authority.clone(), spec.clone());
+    let issue = move || {
+        let names = ServerNames {
+            common_name: &common_name,
+            dns_names: &dns_names,
+        };
+        issue_server(
+            &authority,
+            spec.ca_mode,
+            spec.certificate,
+            spec.pinned,
+            &names,
+            &key,
+        )
+    };
+    tokio::task::spawn_blocking(issue).await.expect("no panic")
+}
+
+/// A DNS name such as the real service gives to CAS instances.
+fn made_up_name(region: &str) -> String {
+    let label = |bytes| crate::authority::hex(&random_bytes(bytes));
+    format!("{}.{}.{region}.sql.goog.", label(6), label(6))
+}
+
+const SERVER_PORT: u16 = 3307;
+const SERVER_AUTHORITY: &str = "Google Cloud SQL Server CA";
+const CLIENT_AUTHORITY: &str = "Google Cloud SQL Client CA";
+const RESUMABLE_SESSIONS: usize = 256;

@@ -1,0 +1,156 @@
+//! One accepted connection, from the first byte to the database behind it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::counted::{Counted, reset};
+use super::{Instance, echo, tls};
+use crate::faults::{Effect, Endpoint};
+use crate::instance::{Database, Wire};
+use crate::session::{Login, SessionHandle, SessionIdentity};
+use crate::world::World;
+
+/// Serves one connection until it ends, the instance stops or its sessions are ended.
+pub(crate) async fn serve(
+    world: Arc<World>,
+    instance: Arc<Instance>,
+    stream: TcpStream,
+    client: SocketAddr,
+    session: SessionHandle,
+) {
+    let ended = instance.sessions_end();
+    let served = async {
+        // Fails only if the client left already, which the first read reports better.
+        let _ = stream.set_nodelay(true);
+        talk(&world, &instance, stream, client, &session).await
+    };
+    tokio::select! {
+        outcome = served => if let Err(error) = outcome {
+            session.error(format!("{error:#}"));
+        },
+        () = ended.cancelled() => session.error("the instance was stopped"),
+    }
+}
+
+async fn talk(
+    world: &Arc<World>,
+    instance: &Arc<Instance>,
+    stream: TcpStream,
+    client: SocketAddr,
+    session: &SessionHandle,
+) -> anyhow::Result<()> {
+    let spec = instance.spec();
+    let not_closing = |effect: &Effect| !matches!(effect, Effect::Refuse | Effect::BlackHole);
+    let effect = world
+        .faults
+        .take_where(Endpoint::Tcp, Some(&instance.text), None, not_closing);
+    let Some(stream) = disturb(effect, stream).await else {
+        return Ok(());
+    };
+    if spec.wire == Wire::Plaintext {
+        return plaintext(stream, session).await;
+    }
+    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+    session.update(|session| {
+        session.server_name = hello.client_hello().server_name().map(str::to_string)
+    });
+    let early =
+        |effect: &Effect| matches!(effect, Effect::Delay { .. } | Effect::Hang | Effect::Reset);
+    match world
+        .faults
+        .take_where(Endpoint::Tls, Some(&instance.text), None, early)
+    {
+        Some(Effect::Delay { milliseconds }) => tokio::time::sleep(milliseconds).await,
+        Some(Effect::Hang) => std::future::pending().await,
+        Some(_) => {
+            reset(&hello.io);
+            return Ok(());
+        }
+        None => {}
+    }
+    let stream = hello
+        .into_stream(tls::config(world, instance, session)?)
+        .await?;
+    let login = login(world, instance, session, &stream)?;
+    let principal = login.principal().map(str::to_string);
+    session.update(|session| {
+        session.authenticated = true;
+        session.principal = principal.clone();
+    });
+    let late = |effect: &Effect| matches!(effect, Effect::Stall | Effect::ResetAfter { .. });
+    let reset_after = match world.faults.take_where(
+        Endpoint::Tls,
+        Some(&instance.text),
+        principal.as_deref(),
+        late,
+    ) {
+        Some(Effect::Stall) => std::future::pending().await,
+        Some(Effect::ResetAfter { bytes }) => Some(bytes),
+        _ => None,
+    };
+    let stream = Counted::new(stream, session.clone(), reset_after);
+    let identity = SessionIdentity {
+        instance: instance.text.clone(),
+        client,
+        handle: session.clone(),
+        login,
+        world: world.clone(),
+    };
+    match spec.database {
+        Database::Echo => echo::serve(stream).await?,
+        Database::Postgres => anyhow::bail!("no PostgreSQL for {}", identity.instance),
+    }
+    Ok(())
+}
+
+/// What the client's certificate carries. A resumed session presents none anew: what it first presented still counts.
+fn login(
+    world: &World,
+    instance: &Instance,
+    session: &SessionHandle,
+    stream: &TlsStream<TcpStream>,
+) -> anyhow::Result<Login> {
+    let certificate = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(|chain| chain.first());
+    let certificate = certificate.ok_or_else(|| anyhow::anyhow!("no client certificate"))?;
+    let issued = tls::recognise(world, &instance.text, certificate)?;
+    session.update(|session| session.certificate = crate::authority::serial_of(certificate));
+    Ok(issued.login)
+}
+
+/// Applies a fault of the accepted connection; `None` when it is over.
+async fn disturb(effect: Option<Effect>, stream: TcpStream) -> Option<TcpStream> {
+    match effect {
+        Some(Effect::Delay { milliseconds }) => tokio::time::sleep(milliseconds).await,
+        Some(Effect::Hang) => std::future::pending().await,
+        Some(Effect::Reset) => {
+            reset(&stream);
+            return None;
+        }
+        _ => {}
+    }
+    Some(stream)
+}
+
+/// A server without TLS: greets, then counts what it is told.
+async fn plaintext(mut stream: TcpStream, session: &SessionHandle) -> anyhow::Result<()> {
+    stream
+        .write_all(b"220 this server does not speak TLS\r\n")
+        .await?;
+    let mut buffer = [0; 4096];
+    loop {
+        let count = stream.read(&mut buffer).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        session.update(|session| session.received += count as u64);
+    }
+}

@@ -1,0 +1,295 @@
+//! The two calls of the Cloud SQL Admin API that connectors make: an instance's settings, and a client certificate.
+
+pub(crate) mod error;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use aws_lc_rs::digest;
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use self::error::ApiError;
+use crate::authority::{hex, public_key, sign_client};
+use crate::faults::Endpoint;
+use crate::http::{Asked, Peer, Shape, exchange};
+use crate::instance::{AddressType, CaMode};
+use crate::principal::Role;
+use crate::server::Instance;
+use crate::session::Login;
+use crate::token::Token;
+use crate::world::{IssuedCertificate, World};
+
+/// `GET …/instances/{instance}/connectSettings`.
+pub(crate) async fn connect_settings(
+    State(world): State<Arc<World>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path((project, name)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    let caller = Caller::of(&world, &headers);
+    let instance = world.instance_by_path(&project, &name);
+    let asked = Asked {
+        endpoint: Endpoint::ConnectSettings,
+        path: format!("/sql/v1beta4/projects/{project}/instances/{name}/connectSettings"),
+        instance: instance.as_ref().map(|instance| instance.text.clone()),
+        principal: caller.email(),
+        detail: None,
+        secrets: caller.text.clone().into_iter().collect(),
+        shape: Shape::Api,
+    };
+    let respond = async || match caller.may_connect(&world, &project, instance.as_deref()) {
+        Ok(instance) => axum::Json(settings(&world, instance).await).into_response(),
+        Err(error) => error.into_response(),
+    };
+    exchange(&world, &peer, &headers, asked, respond).await
+}
+
+/// `POST …/instances/{instance}:generateEphemeralCert`; any other custom method is unknown.
+pub(crate) async fn instance_call(
+    State(world): State<Arc<World>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path((project, call)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let Some(name) = call.strip_suffix(":generateEphemeralCert") else {
+        return unknown_path().await;
+    };
+    let caller = Caller::of(&world, &headers);
+    let instance = world.instance_by_path(&project, name);
+    let request = serde_json::from_slice::<CertificateRequest>(&body);
+    let login_text = request
+        .as_ref()
+        .ok()
+        .and_then(|request| request.access_token.clone());
+    let asked = Asked {
+        endpoint: Endpoint::GenerateEphemeralCert,
+        path: format!("/sql/v1beta4/projects/{project}/instances/{call}"),
+        instance: instance.as_ref().map(|instance| instance.text.clone()),
+        principal: caller.email(),
+        detail: login_text.as_ref().map(|_| "access_token".to_string()),
+        secrets: caller.text.clone().into_iter().chain(login_text).collect(),
+        shape: Shape::Api,
+    };
+    let respond = async || {
+        let signed = caller
+            .may_connect(&world, &project, instance.as_deref())
+            .and_then(|instance| ephemeral_certificate(&world, instance, request));
+        match signed {
+            Ok(answer) => axum::Json(answer).into_response(),
+            Err(error) => error.into_response(),
+        }
+    };
+    exchange(&world, &peer, &headers, asked, respond).await
+}
+
+/// Anything that the API does not have.
+pub(crate) async fn unknown_path() -> Response {
+    ApiError::not_found(
+        "The requested URL was not found on this server.",
+        "notFound",
+    )
+    .into_response()
+}
+
+/// The body of a certificate request. Its keys are in snake case; the optional ones that no connector sends are not.
+#[derive(Deserialize)]
+struct CertificateRequest {
+    #[serde(default)]
+    public_key: Option<String>,
+    #[serde(default)]
+    access_token: Option<String>,
+}
+
+/// Whoever sent the request, by the bearer token.
+struct Caller {
+    text: Option<String>,
+    token: Option<Token>,
+}
+
+impl Caller {
+    fn of(world: &World, headers: &HeaderMap) -> Self {
+        let value = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
+        let text = value
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let text = text
+            .map(|(_, token)| token.trim().to_string())
+            .filter(|token| !token.is_empty());
+        let token = text.as_deref().and_then(|text| world.tokens.find(text));
+        Caller { text, token }
+    }
+
+    fn email(&self) -> Option<String> {
+        self.token.as_ref().map(|token| token.principal.clone())
+    }
+
+    /// The checks of both calls, in the order of the real service: token, scope, role, and only then the instance.
+    fn may_connect<'a>(
+        &self,
+        world: &World,
+        project: &str,
+        instance: Option<&'a Instance>,
+    ) -> Result<&'a Instance, ApiError> {
+        if self.text.is_none() {
+            return Err(ApiError::missing_credentials());
+        }
+        let Some(token) = &self.token else {
+            return Err(ApiError::bad_credentials());
+        };
+        if token.expires <= SystemTime::now() || world.tokens.is_revoked(token) {
+            return Err(ApiError::bad_credentials());
+        }
+        if !API_SCOPES.iter().any(|scope| token.scopes.contains(*scope)) {
+            return Err(ApiError::insufficient_scope());
+        }
+        match world.principal(&token.principal) {
+            Some(principal) if principal.has_role(Role::CloudSqlClient) => {}
+            _ => return Err(ApiError::not_authorized()),
+        }
+        if instance.is_none()
+            && !world
+                .instances()
+                .iter()
+                .any(|one| one.name.project == project)
+        {
+            // The real service does not tell a project that does not exist from one that is somebody else's.
+            return Err(ApiError::not_authorized());
+        }
+        instance.ok_or_else(|| {
+            ApiError::not_found(
+                "The Cloud SQL instance does not exist.",
+                "instanceDoesNotExist",
+            )
+        })
+    }
+}
+
+async fn settings(world: &World, instance: &Instance) -> Value {
+    let spec = instance.spec();
+    let trust = instance.server_trust();
+    let addresses: Vec<Value> = instance
+        .addresses
+        .iter()
+        .map(|(kind, address)| {
+            let kind = match kind {
+                AddressType::Primary => "PRIMARY",
+                AddressType::Private => "PRIVATE",
+            };
+            json!({ "type": kind, "ipAddress": address.ip().to_string() })
+        })
+        .collect();
+    let mut settings = json!({
+        "kind": "sql#connectSettings",
+        "region": spec.reported_region.as_deref().unwrap_or(&instance.name.region),
+        "backendType": "SECOND_GEN",
+        "databaseVersion": world.database_version(&spec),
+        "ipAddresses": addresses,
+        "serverCaCert": {
+            "kind": "sql#sslCert",
+            "certSerialNumber": trust.authority.serial,
+            "cert": trust.pem,
+            "commonName": format!("C=US,O=Google\\, Inc,CN={}", trust.authority.common_name),
+            "sha1Fingerprint": hex(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &trust.authority.certificate).as_ref()),
+            "instance": instance.name.instance,
+            "createTime": timestamp(trust.authority.created),
+            "expirationTime": timestamp(trust.authority.expires),
+        },
+    });
+    let fields = settings.as_object_mut().expect("an object above");
+    let mode = serde_json::to_value(spec.ca_mode).expect("a plain enum");
+    if spec.ca_mode != CaMode::Unspecified {
+        fields.insert("serverCaMode".to_string(), mode);
+    }
+    names(fields, &spec.dns_names, &spec.custom_names);
+    settings
+}
+
+/// DNS names as the service lists them, and nothing at all where there are none.
+fn names(fields: &mut Map<String, Value>, dns_names: &[String], custom_names: &[String]) {
+    if let Some(first) = dns_names.first() {
+        fields.insert("dnsName".to_string(), json!(first));
+    }
+    let service = dns_names.iter().map(|name| {
+        json!({ "name": name, "connectionType": "PRIVATE_SERVICES_ACCESS", "dnsScope": "INSTANCE", "recordManager": "CLOUD_SQL_AUTOMATION" })
+    });
+    let custom = custom_names.iter().map(
+        |name| json!({ "name": name, "connectionType": "CUSTOM_SAN", "dnsScope": "INSTANCE" }),
+    );
+    let all: Vec<Value> = service.chain(custom).collect();
+    if !all.is_empty() {
+        fields.insert("dnsNames".to_string(), json!(all));
+    }
+    if !custom_names.is_empty() {
+        fields.insert(
+            "customSubjectAlternativeNames".to_string(),
+            json!(custom_names),
+        );
+    }
+}
+
+fn ephemeral_certificate(
+    world: &World,
+    instance: &Instance,
+    request: Result<CertificateRequest, serde_json::Error>,
+) -> Result<Value, ApiError> {
+    let request = request.map_err(|_| ApiError::invalid("Invalid JSON payload received."))?;
+    let text = request
+        .public_key
+        .ok_or_else(|| ApiError::invalid("Missing parameter: public_key."))?;
+    let key = public_key(&text)
+        .map_err(|error| ApiError::invalid(format!("Invalid value for: public_key: {error}.")))?;
+    let login = match &request.access_token {
+        None => Login::Absent,
+        Some(text) => world.tokens.find(text).map_or(Login::Unknown, Login::Token),
+    };
+    let certificate = sign_client(
+        &instance.client_authority(),
+        &key,
+        instance.life_of_certificates(world),
+    )
+    .map_err(|error| ApiError::internal(error.to_string()))?;
+    let issued = IssuedCertificate {
+        instance: instance.text.clone(),
+        login,
+        expires: certificate.expires,
+        revoked: false,
+    };
+    world
+        .certificates
+        .remember(certificate.serial.clone(), issued);
+    Ok(json!({
+        "ephemeralCert": {
+            "kind": "sql#sslCert",
+            "certSerialNumber": certificate.serial,
+            "cert": certificate.pem,
+            "commonName": "Google Cloud SQL Client",
+            "instance": instance.name.instance,
+            "createTime": timestamp(certificate.created),
+            "expirationTime": timestamp(certificate.expires),
+        }
+    }))
+}
+
+fn timestamp(time: SystemTime) -> String {
+    let time = OffsetDateTime::from(time);
+    let millisecond = time
+        .replace_millisecond(time.millisecond())
+        .expect("its own milliseconds");
+    millisecond.format(&Rfc3339).expect("a year of four digits")
+}
+
+/// Any one of these is enough.
+const API_SCOPES: [&str; 2] = [
+    "https://www.googleapis.com/auth/sqlservice.admin",
+    "https://www.googleapis.com/auth/cloud-platform",
+];

@@ -1,0 +1,270 @@
+//! The state of one run that every endpoint shares: principals, instances, tokens, certificates, faults and records.
+
+mod changes;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::{Duration, SystemTime};
+
+use rcgen::KeyPair;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+use crate::authority::{Authority, KeyKind, generate_key};
+use crate::calls::Calls;
+use crate::faults::Faults;
+use crate::instance::InstanceSpec;
+use crate::issued::{IssuedLog, random_secret};
+use crate::loopback::Loopback;
+use crate::principal::Principal;
+use crate::server::Instance;
+use crate::session::{Login, Sessions};
+use crate::token::Tokens;
+use crate::token::credentials::Grants;
+
+/// Everything that the endpoints of one emulator share.
+pub(crate) struct World {
+    pub(crate) settings: Settings,
+    pub(crate) tokens: Tokens,
+    pub(crate) grants: Grants,
+    pub(crate) certificates: Certificates,
+    pub(crate) faults: Faults,
+    pub(crate) calls: Calls,
+    pub(crate) sessions: Sessions,
+    pub(crate) issued: IssuedLog,
+    pub(crate) loopback: Loopback,
+    /// `host:port` of the first HTTP listener.
+    pub(crate) host: String,
+    /// What the control endpoints ask for.
+    pub(crate) control_bearer: String,
+    pub(crate) stop: CancellationToken,
+    /// Cancelled when somebody asks the program to end.
+    pub(crate) shutdown_asked: CancellationToken,
+    instances: RwLock<BTreeMap<String, Arc<Instance>>>,
+    principals: RwLock<BTreeMap<String, Principal>>,
+    shared_authority: OnceCell<Arc<Authority>>,
+    server_key: OnceCell<Arc<KeyPair>>,
+    last_session: AtomicU64,
+}
+
+/// What a run is configured with.
+pub(crate) struct Settings {
+    pub(crate) project: String,
+    /// Whom the metadata server stands for; `None` when nothing is attached to the machine.
+    pub(crate) attached: Option<String>,
+    pub(crate) universe: Option<String>,
+    pub(crate) certificate_lifetime: Duration,
+    pub(crate) token_lifetime: Duration,
+    pub(crate) keys: KeyKind,
+    /// Whether other hosts may call.
+    pub(crate) exposed: bool,
+    /// The directory with `postgres` and `initdb`, if given.
+    pub(crate) postgres: Option<PathBuf>,
+    /// Built-in database users and their passwords.
+    pub(crate) users: Vec<(String, String)>,
+}
+
+impl World {
+    pub(crate) fn new(
+        settings: Settings,
+        principals: Vec<Principal>,
+        issued: IssuedLog,
+        loopback: Loopback,
+        host: String,
+    ) -> Arc<Self> {
+        let control_bearer = random_secret("emulator-control-");
+        issued.record("control bearer", &control_bearer);
+        Arc::new(World {
+            tokens: Tokens::new(issued.clone()),
+            grants: Grants::new(issued.clone()),
+            certificates: Certificates::default(),
+            faults: Faults::new(),
+            calls: Calls::default(),
+            sessions: Sessions::default(),
+            issued,
+            loopback,
+            host,
+            control_bearer,
+            stop: CancellationToken::new(),
+            shutdown_asked: CancellationToken::new(),
+            instances: RwLock::default(),
+            principals: RwLock::new(
+                principals
+                    .into_iter()
+                    .map(|one| (one.email.clone(), one))
+                    .collect(),
+            ),
+            shared_authority: OnceCell::new(),
+            server_key: OnceCell::new(),
+            last_session: AtomicU64::new(0),
+            settings,
+        })
+    }
+
+    pub(crate) fn instance(&self, name: &str) -> Option<Arc<Instance>> {
+        self.instances
+            .read()
+            .expect("no panic under lock")
+            .get(name)
+            .cloned()
+    }
+
+    /// The instance of an API path, which names no region.
+    pub(crate) fn instance_by_path(&self, project: &str, instance: &str) -> Option<Arc<Instance>> {
+        let instances = self.instances.read().expect("no panic under lock");
+        instances
+            .values()
+            .find(|one| one.name.project == project && one.name.instance == instance)
+            .cloned()
+    }
+
+    pub(crate) fn instances(&self) -> Vec<Arc<Instance>> {
+        self.instances
+            .read()
+            .expect("no panic under lock")
+            .values()
+            .cloned()
+            .collect()
+    }
+
+    pub(crate) fn insert_instance(&self, instance: Arc<Instance>) {
+        self.instances
+            .write()
+            .expect("no panic under lock")
+            .insert(instance.text.clone(), instance);
+    }
+
+    pub(crate) fn take_instance(&self, name: &str) -> Option<Arc<Instance>> {
+        self.instances
+            .write()
+            .expect("no panic under lock")
+            .remove(name)
+    }
+
+    pub(crate) fn principal(&self, email: &str) -> Option<Principal> {
+        self.principals
+            .read()
+            .expect("no panic under lock")
+            .get(email)
+            .cloned()
+    }
+
+    pub(crate) fn principals(&self) -> Vec<Principal> {
+        self.principals
+            .read()
+            .expect("no panic under lock")
+            .values()
+            .cloned()
+            .collect()
+    }
+
+    pub(crate) fn principal_by_database_user(&self, user: &str) -> Option<Principal> {
+        let principals = self.principals.read().expect("no panic under lock");
+        principals
+            .values()
+            .find(|one| one.database_user() == user)
+            .cloned()
+    }
+
+    pub(crate) fn insert_principal(&self, principal: Principal) {
+        self.principals
+            .write()
+            .expect("no panic under lock")
+            .insert(principal.email.clone(), principal);
+    }
+
+    /// The CA that all CAS instances share, as those of one region do.
+    pub(crate) async fn shared_authority(&self) -> anyhow::Result<Arc<Authority>> {
+        let kind = self.settings.keys;
+        let make = || async move { make_authority("Google Cloud SQL Shared CA", kind).await };
+        Ok(self.shared_authority.get_or_try_init(make).await?.clone())
+    }
+
+    /// The key of every server certificate; a certificate, not its key, tells instances apart.
+    pub(crate) async fn server_key(&self) -> anyhow::Result<Arc<KeyPair>> {
+        let kind = self.settings.keys;
+        let make = || async move {
+            anyhow::Ok(Arc::new(
+                tokio::task::spawn_blocking(move || generate_key(kind))
+                    .await
+                    .expect("no panic")?,
+            ))
+        };
+        Ok(self.server_key.get_or_try_init(make).await?.clone())
+    }
+
+    /// `databaseVersion` of an instance.
+    pub(crate) fn database_version(&self, spec: &InstanceSpec) -> String {
+        spec.database_version
+            .clone()
+            .unwrap_or_else(|| ECHO_VERSION.to_string())
+    }
+
+    /// Ends listeners, sessions and databases.
+    pub(crate) async fn end(&self) {
+        self.stop.cancel();
+        for instance in self.instances() {
+            self.remove_instance(&instance.text).await;
+        }
+    }
+
+    pub(crate) fn next_session(&self) -> u64 {
+        self.last_session.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+/// What an echo says it is.
+const ECHO_VERSION: &str = "POSTGRES_17";
+
+/// A new authority, its key made off the async threads.
+pub(crate) async fn make_authority(
+    common_name: &'static str,
+    kind: KeyKind,
+) -> anyhow::Result<Arc<Authority>> {
+    let authority =
+        tokio::task::spawn_blocking(move || Authority::new(common_name, kind, true)).await;
+    Ok(Arc::new(authority.expect("no panic")?))
+}
+
+/// The client certificates of one run, by serial number.
+#[derive(Default)]
+pub(crate) struct Certificates(Mutex<HashMap<String, IssuedCertificate>>);
+
+/// What is remembered of a client certificate.
+#[derive(Clone)]
+pub(crate) struct IssuedCertificate {
+    pub(crate) instance: String,
+    pub(crate) login: Login,
+    pub(crate) expires: SystemTime,
+    pub(crate) revoked: bool,
+}
+
+impl Certificates {
+    pub(crate) fn remember(&self, serial: String, certificate: IssuedCertificate) {
+        self.0
+            .lock()
+            .expect("no panic under lock")
+            .insert(serial, certificate);
+    }
+
+    pub(crate) fn find(&self, serial: &str) -> Option<IssuedCertificate> {
+        self.0
+            .lock()
+            .expect("no panic under lock")
+            .get(serial)
+            .cloned()
+    }
+
+    /// Revokes the certificates that `concerned` picks and says how many there were.
+    pub(crate) fn revoke(&self, concerned: impl Fn(&str, &IssuedCertificate) -> bool) -> usize {
+        let mut certificates = self.0.lock().expect("no panic under lock");
+        let chosen = certificates
+            .iter_mut()
+            .filter(|(serial, one)| !one.revoked && concerned(serial, one));
+        chosen
+            .map(|(_, certificate)| certificate.revoked = true)
+            .count()
+    }
+}

@@ -1,0 +1,113 @@
+//! What tests and the control endpoints do to a run: add, remove, hand out, revoke.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::Value;
+
+use super::World;
+use crate::instance::{Database, InstanceSpec};
+use crate::principal::{Principal, PrincipalKind};
+use crate::server::Instance;
+
+impl World {
+    /// Starts an instance, and PostgreSQL if it is the first that needs it.
+    pub(crate) async fn add_instance(
+        self: &Arc<Self>,
+        spec: InstanceSpec,
+    ) -> anyhow::Result<Arc<Instance>> {
+        if spec.database == Database::Postgres {
+            anyhow::bail!("{}: no PostgreSQL in this build", spec.name);
+        }
+        Instance::start(self, spec).await
+    }
+
+    /// Ends an instance: its port is closed and its sessions are over. Nothing happens if there is none.
+    pub(crate) async fn remove_instance(&self, name: &str) {
+        if let Some(instance) = self.take_instance(name) {
+            instance.stop(self);
+            for progress in &instance.progress {
+                progress.until(u64::MAX).await;
+            }
+        }
+    }
+
+    /// Adds a principal, or replaces the one with this address, and makes its database user.
+    pub(crate) async fn add_principal(&self, principal: Principal) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            principal.email.contains('@'),
+            "{:?} is no e-mail address",
+            principal.email
+        );
+        self.insert_principal(principal);
+        Ok(())
+    }
+
+    /// A service-account key file for a principal.
+    pub(crate) async fn service_account_key(
+        self: &Arc<Self>,
+        principal: &str,
+    ) -> anyhow::Result<Value> {
+        let known = self.known(principal)?;
+        anyhow::ensure!(
+            known.kind() == PrincipalKind::ServiceAccount,
+            "{principal} is no service account"
+        );
+        let (world, principal) = (self.clone(), principal.to_string());
+        let make = move || {
+            let base = format!("http://{}", world.host);
+            world
+                .grants
+                .service_account_key(&principal, &world.settings.project, &base)
+        };
+        tokio::task::spawn_blocking(make).await.expect("no panic")
+    }
+
+    /// An authorized_user file for a principal, limited to `scopes` if given.
+    pub(crate) fn authorized_user(
+        &self,
+        principal: &str,
+        scopes: Option<BTreeSet<String>>,
+    ) -> anyhow::Result<Value> {
+        self.known(principal)?;
+        let base = format!("http://{}", self.host);
+        Ok(self
+            .grants
+            .authorized_user(principal, &self.settings.project, &base, scopes))
+    }
+
+    /// The text of a new access token.
+    pub(crate) fn access_token(
+        &self,
+        principal: &str,
+        scopes: BTreeSet<String>,
+        lifetime: Duration,
+    ) -> anyhow::Result<String> {
+        self.known(principal)?;
+        Ok(self.tokens.issue(principal, scopes, lifetime).0)
+    }
+
+    /// Revokes the principal's tokens, keys, refresh tokens and certificates issued so far; says how many certificates.
+    pub(crate) fn revoke_principal(&self, principal: &str) -> usize {
+        self.tokens.revoke_principal(principal);
+        self.grants.revoke_principal(principal);
+        self.certificates
+            .revoke(|_, issued| issued.login.principal() == Some(principal))
+    }
+
+    /// Waits until every listener has followed the faults up to `version`.
+    pub(crate) async fn settled(&self, version: u64) {
+        for instance in self.instances() {
+            for progress in &instance.progress {
+                progress.until(version).await;
+            }
+        }
+    }
+
+    fn known(&self, principal: &str) -> anyhow::Result<Principal> {
+        self.principal(principal)
+            .with_context(|| format!("no principal {principal:?}"))
+    }
+}
