@@ -1,12 +1,17 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod connector;
+mod control;
 mod error;
 mod instance;
 mod options;
 mod secret;
 mod user;
 
+pub use connector::{Connector, ConnectorBuilder};
+pub use control::credentials::{Credentials, Scope, Token, TokenSource};
+pub use control::environment::Environment;
 pub use error::{Detail, Error, ErrorKind, Result};
 pub use instance::Instance;
 pub use options::{AuthMode, ConnectOptions, IpType, RefreshStrategy};

@@ -1,0 +1,299 @@
+//! The [`Connector`]: joins control plane and data plane, and belongs to no thread, runtime or process.
+
+mod builder;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::control::Target;
+use crate::control::engine::{EngineSpec, Lease};
+use crate::control::process::PerProcess;
+use crate::error::{Error, ErrorKind, Result};
+use crate::instance::Instance;
+use crate::options::{AuthMode, ConnectOptions, IpType, checked_timeout};
+use crate::user::{DatabaseEngine, database_user};
+
+pub use builder::ConnectorBuilder;
+
+/// Connects to Cloud SQL instances as one Google identity.
+///
+/// Cheap to clone; clones are the same connector. Safe to use from any thread, any runtime, and after a fork. Connectors
+/// with the same credentials and endpoints share certificates and their renewal within a process.
+///
+/// ```no_run
+/// # async fn example() -> iamsql::Result<()> {
+/// let connector = iamsql::Connector::builder().iam_auth(true).build().await?;
+/// let user = connector.user("your-project-id:us-central1:demo-postgres").await?;
+/// # drop(user); Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Connector(Arc<Inner>);
+
+struct Inner {
+    spec: EngineSpec,
+    defaults: Defaults,
+    closed: AtomicBool,
+    here: PerProcess<Here>,
+}
+
+/// What a connector holds in one process.
+struct Here {
+    lease: Mutex<Option<Arc<Lease>>>,
+    closed: CancellationToken,
+}
+
+/// What `ConnectOptions` may override.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Defaults {
+    pub(crate) ip_type: IpType,
+    pub(crate) auth_mode: Option<AuthMode>,
+    pub(crate) timeout: Duration,
+}
+
+impl Connector {
+    /// A builder with every default.
+    pub fn builder() -> ConnectorBuilder {
+        ConnectorBuilder::default()
+    }
+
+    pub(crate) fn start(spec: EngineSpec, defaults: Defaults) -> Result<Self> {
+        let connector = Connector(Arc::new(Inner {
+            spec,
+            defaults,
+            closed: AtomicBool::new(false),
+            here: PerProcess::new(),
+        }));
+        connector.here()?;
+        Ok(connector)
+    }
+
+    /// The database user that an IAM login to `instance` needs: the principal, as the instance's engine spells it.
+    ///
+    /// The first call asks for the principal and for the instance's settings; both are kept.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) if the credentials cannot tell whom they speak for, or the engine has no IAM login;
+    /// otherwise as any call to the Admin API.
+    pub async fn user(&self, instance: &str) -> Result<String> {
+        self.user_for(instance, None).await
+    }
+
+    /// The database user to log in as: `given`, corrected if it is a service account's full address, or
+    /// [`user`](Self::user) if nobody gave one.
+    ///
+    /// # Errors
+    /// As [`user`](Self::user).
+    pub async fn user_for(&self, instance: &str, given: Option<&str>) -> Result<String> {
+        let instance: Instance = instance.parse()?;
+        let deadline = Instant::now() + self.0.defaults.timeout;
+        let lease = self.lease()?;
+        let settings = lease.engine().settings(&instance, deadline);
+        let principal = async {
+            match given {
+                Some(given) => Ok(Some(given.to_owned())),
+                None => lease.engine().principal(deadline).await,
+            }
+        };
+        let (settings, principal) = self
+            .unless_closed(async { tokio::try_join!(settings, principal) })
+            .await
+            .map_err(|error| error.with_instance(&instance))?;
+        let engine = DatabaseEngine::from_database_version(&settings.database_version);
+        let refused = |message: String, advice| {
+            Err(Error::config(message)
+                .with_advice(advice)
+                .with_instance(&instance))
+        };
+        match (principal, engine) {
+            (Some(name), Some(engine))
+                if given.is_some() || engine != DatabaseEngine::SqlServer =>
+            {
+                let user = database_user(&name, engine).into_owned();
+                if given.is_some_and(|given| given != user) {
+                    tracing::debug!(given, user, "the database spells this user differently");
+                }
+                Ok(user)
+            }
+            (Some(name), None) if given.is_some() => Ok(name),
+            (None, _) => refused(
+                "the credentials do not tell whom they speak for".to_owned(),
+                "name the database user",
+            ),
+            (Some(_), _) => refused(
+                format!(
+                    "{} has no IAM login",
+                    crate::secret::foreign(&settings.database_version)
+                ),
+                "connect with a database user and its password",
+            ),
+        }
+    }
+
+    /// The e-mail address that the credentials speak for, or `None` if they cannot tell.
+    ///
+    /// # Errors
+    /// [`Credentials`](ErrorKind::Credentials) or [`Unavailable`](ErrorKind::Unavailable) if asking fails.
+    pub async fn principal(&self) -> Result<Option<String>> {
+        let deadline = Instant::now() + self.0.defaults.timeout;
+        let lease = self.lease()?;
+        self.unless_closed(lease.engine().principal(deadline)).await
+    }
+
+    /// What the instance runs, as the Admin API spells it: `POSTGRES_17`.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound), [`Permission`](ErrorKind::Permission) or
+    /// [`Unavailable`](ErrorKind::Unavailable), as the Admin API answers.
+    pub async fn database_version(&self, instance: &str) -> Result<String> {
+        let instance: Instance = instance.parse()?;
+        let deadline = Instant::now() + self.0.defaults.timeout;
+        let lease = self.lease()?;
+        let settings = self
+            .unless_closed(lease.engine().settings(&instance, deadline))
+            .await?;
+        Ok(settings.database_version.clone())
+    }
+
+    /// Fetches everything that a connect to `instance` needs, and dials nothing.
+    ///
+    /// # Errors
+    /// As connecting, short of the network to the instance.
+    pub async fn warm(&self, instance: &str, options: &ConnectOptions) -> Result<()> {
+        let instance: Instance = instance.parse()?;
+        let deadline = Instant::now() + self.timeout(options)?;
+        let mode = self.auth_mode(options);
+        self.target(&instance, mode, deadline).await.map(drop)
+    }
+
+    /// Closes the connector and its clones: listeners and dials in flight end, new ones are refused with
+    /// [`Closed`](ErrorKind::Closed). Open connections live on. Closing twice is nothing special.
+    pub fn close(&self) {
+        self.0.closed.store(true, Ordering::Release);
+        // What another process left behind is not ours to close.
+        if let Some(here) = self.0.here.get() {
+            here.closed.cancel();
+            let lease = here
+                .lease
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            drop(lease);
+        }
+    }
+
+    /// Whether [`close`](Self::close) was called, on this connector or a clone.
+    pub fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Acquire)
+    }
+
+    /// Everything that a dial needs, fetched if it is not at hand.
+    pub(crate) async fn target(
+        &self,
+        instance: &Instance,
+        mode: AuthMode,
+        deadline: Instant,
+    ) -> Result<Arc<Target>> {
+        let lease = self.lease()?;
+        self.unless_closed(lease.engine().target(instance, mode, deadline))
+            .await
+            .map_err(|error| error.with_instance(instance))
+    }
+
+    /// Has the next [`target`](Self::target) fetched anew, because generation `seen` failed; limited to 2 at once and
+    /// then one per 30 s.
+    pub(crate) fn force_refresh(&self, instance: &Instance, mode: AuthMode, seen: u64) {
+        if let Ok(lease) = self.lease() {
+            lease.engine().force_refresh(instance, mode, seen);
+        }
+    }
+
+    /// Cancelled when the connector is closed. Belongs to this process.
+    pub(crate) fn closed(&self) -> CancellationToken {
+        match self.here() {
+            Ok(here) => here.closed.clone(),
+            Err(_) => {
+                let closed = CancellationToken::new();
+                closed.cancel();
+                closed
+            }
+        }
+    }
+
+    pub(crate) fn ip_type(&self, options: &ConnectOptions) -> IpType {
+        options.ip_type.unwrap_or(self.0.defaults.ip_type)
+    }
+
+    /// How to log in where nobody said: with a password, because only driver glue knows whether there is one.
+    pub(crate) fn auth_mode(&self, options: &ConnectOptions) -> AuthMode {
+        self.chosen_auth_mode(options).unwrap_or(AuthMode::Password)
+    }
+
+    /// How the caller said to log in, if at all.
+    pub(crate) fn chosen_auth_mode(&self, options: &ConnectOptions) -> Option<AuthMode> {
+        options.auth_mode.or(self.0.defaults.auth_mode)
+    }
+
+    pub(crate) fn timeout(&self, options: &ConnectOptions) -> Result<Duration> {
+        match options.timeout {
+            Some(timeout) => checked_timeout(timeout),
+            None => Ok(self.0.defaults.timeout),
+        }
+    }
+
+    fn lease(&self) -> Result<Arc<Lease>> {
+        if self.is_closed() {
+            return Err(closed());
+        }
+        let lease = self.here()?.lease.lock();
+        lease
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .ok_or_else(closed)
+    }
+
+    /// This process's share; the first call after a fork takes one anew.
+    fn here(&self) -> Result<&Here> {
+        self.0.here.get_or_try_make(|| {
+            let lease = match self.is_closed() {
+                true => None,
+                false => Some(Arc::new(Lease::take(&self.0.spec)?)),
+            };
+            let closed = CancellationToken::new();
+            if lease.is_none() {
+                closed.cancel();
+            }
+            Ok(Here {
+                lease: Mutex::new(lease),
+                closed,
+            })
+        })
+    }
+
+    async fn unless_closed<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let token = self.closed();
+        tokio::select! {
+            biased;
+            () = token.cancelled() => Err(closed()),
+            result = work => result,
+        }
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector")
+            .field("defaults", &self.0.defaults)
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the connector is closed")
+}

@@ -1,0 +1,219 @@
+//! What a caller may choose → a connector. Reads files and variables; sends nothing.
+
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::header::HeaderValue;
+use rustix::process::geteuid;
+
+use crate::connector::{Connector, Defaults};
+use crate::control::credentials::{Credentials, no_login_token, resolve};
+use crate::control::endpoint::{EndpointOptions, Endpoints};
+use crate::control::engine::EngineSpec;
+use crate::control::environment::{self, Environment};
+use crate::control::http::user_agent;
+use crate::control::sharing::Sharing;
+use crate::error::{Error, Result};
+use crate::options::{AuthMode, DEFAULT_TIMEOUT, IpType, RefreshStrategy, checked_timeout};
+use crate::secret::foreign;
+
+/// Builds a [`Connector`]. Everything has a default, and [`build`](Self::build) checks all of it.
+///
+/// ```no_run
+/// # async fn example() -> iamsql::Result<()> {
+/// let connector = iamsql::Connector::builder()
+///     .iam_auth(true)
+///     .ip_type(iamsql::IpType::Private)
+///     .build()
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Default)]
+pub struct ConnectorBuilder {
+    iam_auth: Option<bool>,
+    ip_type: IpType,
+    strategy: RefreshStrategy,
+    timeout: Option<Duration>,
+    credentials: Credentials,
+    quota_project: Option<String>,
+    user_agent: Option<String>,
+    endpoints: EndpointOptions,
+    environment: Option<Environment>,
+}
+
+impl ConnectorBuilder {
+    /// Whether connections log in as the IAM principal, without a password. Default: false for streams; driver glue
+    /// turns it on where nobody named a user or password. [`ConnectOptions`](crate::ConnectOptions) may override it.
+    pub fn iam_auth(mut self, iam_auth: bool) -> Self {
+        self.iam_auth = Some(iam_auth);
+        self
+    }
+
+    /// Which address to dial. Default [`IpType::Public`]; `ConnectOptions` may override it.
+    pub fn ip_type(mut self, ip_type: IpType) -> Self {
+        self.ip_type = ip_type;
+        self
+    }
+
+    /// When certificates are renewed. Default [`RefreshStrategy::Auto`].
+    pub fn refresh_strategy(mut self, strategy: RefreshStrategy) -> Self {
+        self.strategy = strategy;
+        self
+    }
+
+    /// How long one connect may take, from name to ready stream, waiting for a certificate included.
+    ///
+    /// Default 30 s; from 1 ms to 1 h, anything else is refused with [`ErrorKind::Config`](crate::ErrorKind::Config).
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Which Google identity to act as. Default: Application Default Credentials.
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = credentials;
+        self
+    }
+
+    /// The project that Admin API calls are charged to. Default: `GOOGLE_CLOUD_QUOTA_PROJECT`, else what the
+    /// credential file says, else the instance's own.
+    pub fn quota_project(mut self, project: impl Into<String>) -> Self {
+        self.quota_project = Some(project.into());
+        self
+    }
+
+    /// Appended to the user agent `iamsql/VERSION` of Admin API calls. Default: nothing.
+    pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
+        self.user_agent = Some(user_agent.into());
+        self
+    }
+
+    /// The Google Cloud universe. Default: `GOOGLE_CLOUD_UNIVERSE_DOMAIN`, else `googleapis.com`.
+    pub fn universe_domain(mut self, universe: impl Into<String>) -> Self {
+        self.endpoints.universe = Some(universe.into());
+        self
+    }
+
+    /// Sends Admin API calls, with their tokens, to this URL instead of Google's. Default: none.
+    ///
+    /// Dangerous because whoever answers there names the addresses and authorities of your databases. Must be https, or
+    /// http to a loopback address.
+    pub fn dangerous_admin_endpoint(mut self, url: impl Into<String>) -> Self {
+        self.endpoints.admin = Some(url.into());
+        self
+    }
+
+    /// Uses a local emulator, `HOST:PORT`, in place of Google: its identity, tokens and Admin API. Default:
+    /// `IAMSQL_EMULATOR_HOST`, else none.
+    ///
+    /// Loopback addresses only, unless `IAMSQL_EMULATOR_ALLOW_REMOTE=1`. Credentials that do not belong to the emulator
+    /// are refused with [`ErrorKind::Config`](crate::ErrorKind::Config), not sent to it.
+    pub fn emulator_host(mut self, host: impl Into<String>) -> Self {
+        self.endpoints.emulator_host = Some(host.into());
+        self
+    }
+
+    /// The environment variables to read. Default: the process's own, captured when the connector is built.
+    pub fn environment(mut self, environment: Environment) -> Self {
+        self.environment = Some(environment);
+        self
+    }
+
+    /// Makes the connector. No network: credentials are found and read, the engine's thread is started or joined.
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config) for an option or variable that cannot be, and
+    /// [`Credentials`](crate::ErrorKind::Credentials) for a credential file that cannot be read or used.
+    pub async fn build(self) -> Result<Connector> {
+        self.build_blocking()
+    }
+
+    /// [`build`](Self::build) for code that is not async.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn build_blocking(self) -> Result<Connector> {
+        let timeout = checked_timeout(self.timeout.unwrap_or(DEFAULT_TIMEOUT))?;
+        let environment = self.environment.unwrap_or_else(Environment::from_process);
+        let endpoints = Endpoints::resolve(&self.endpoints, &environment)?;
+        let mut sharing = Sharing::new();
+        let credentials = resolve(&self.credentials, &endpoints, &environment, &mut sharing)?;
+        if self.iam_auth == Some(true) && !credentials.can_log_in() {
+            return Err(no_login_token());
+        }
+        let user_agent = user_agent(self.user_agent.as_deref())?;
+        let quota_project = self
+            .quota_project
+            .as_deref()
+            .filter(|project| !project.is_empty())
+            .or_else(|| environment.text(environment::QUOTA_PROJECT))
+            .or(credentials.quota_project.as_deref())
+            .map(quota_project)
+            .transpose()?;
+        for (name, value) in environment.iter() {
+            sharing.add(name, value.as_encoded_bytes());
+        }
+        sharing.add("endpoints", format!("{endpoints:?}"));
+        sharing.add("user agent", user_agent.as_bytes());
+        sharing.add(
+            "quota project",
+            quota_project
+                .as_ref()
+                .map_or(&[][..], HeaderValue::as_bytes),
+        );
+        sharing.add("strategy", format!("{:?}", self.strategy));
+        sharing.add("user", geteuid().as_raw().to_be_bytes());
+        if let Some(emulator) = &endpoints.emulator {
+            tracing::warn!(
+                emulator = emulator.origin(),
+                "an emulator stands in for Google Cloud"
+            );
+        }
+        Connector::start(
+            EngineSpec {
+                key: sharing.key(),
+                endpoints,
+                environment,
+                credentials,
+                strategy: self.strategy,
+                user_agent,
+                quota_project,
+            },
+            Defaults {
+                ip_type: self.ip_type,
+                auth_mode: self.iam_auth.map(|iam| match iam {
+                    true => AuthMode::Iam,
+                    false => AuthMode::Password,
+                }),
+                timeout,
+            },
+        )
+    }
+}
+
+impl fmt::Debug for ConnectorBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectorBuilder")
+            .field("iam_auth", &self.iam_auth)
+            .field("ip_type", &self.ip_type)
+            .field("refresh_strategy", &self.strategy)
+            .field("timeout", &self.timeout)
+            .field("credentials", &self.credentials)
+            .finish_non_exhaustive()
+    }
+}
+
+fn quota_project(text: &str) -> Result<HeaderValue> {
+    let named = text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte));
+    HeaderValue::from_str(text)
+        .ok()
+        .filter(|_| named)
+        .ok_or_else(|| {
+            Error::config(format!(
+                "quota project {:?} is not a project's name",
+                foreign(text)
+            ))
+        })
+}

@@ -1,0 +1,146 @@
+//! The two calls of the Cloud SQL Admin API: `connectSettings` and `generateEphemeralCert`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::control::admin::refusal::refusal;
+use crate::control::admin::settings::{Settings, SettingsBody};
+use crate::control::credentials::Token;
+use crate::control::endpoint::Endpoint;
+use crate::control::http::patience::Patience;
+use crate::control::http::{Answer, Call, Http, bearer};
+use crate::error::{Error, ErrorKind, Result};
+use crate::instance::Instance;
+
+pub(crate) struct CloudSql {
+    http: Arc<Http>,
+    endpoint: Endpoint,
+    quota_project: Option<HeaderValue>,
+}
+
+impl CloudSql {
+    pub(crate) fn new(
+        http: Arc<Http>,
+        endpoint: Endpoint,
+        quota_project: Option<HeaderValue>,
+    ) -> Self {
+        CloudSql {
+            http,
+            endpoint,
+            quota_project,
+        }
+    }
+
+    /// What the instance is: addresses, certificate authorities, names, database version.
+    pub(crate) async fn connect_settings(
+        &self,
+        instance: &Instance,
+        token: &Token,
+        patience: &Patience,
+    ) -> Result<Settings> {
+        let call = Call::get(SERVICE, self.of(instance, "/connectSettings"), LIMIT);
+        let answer = self.send(call, instance, token, patience).await?;
+        let body: SettingsBody = read(&answer)?;
+        Settings::new(instance, body)
+    }
+
+    /// A certificate for `public_key`, in PEM; with `login`, one that logs in as the token's principal.
+    pub(crate) async fn generate_ephemeral_cert(
+        &self,
+        instance: &Instance,
+        public_key: &str,
+        login: Option<&Token>,
+        token: &Token,
+        patience: &Patience,
+    ) -> Result<String> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Body {
+            ephemeral_cert: Cert,
+        }
+        #[derive(Deserialize)]
+        struct Cert {
+            cert: String,
+        }
+        let mut body = json!({ "public_key": public_key });
+        if let Some(login) = login {
+            body["access_token"] = json!(login.secret().expose());
+        }
+        let endpoint = self.of(instance, ":generateEphemeralCert");
+        let call = Call::post_json(SERVICE, endpoint, LIMIT, &body);
+        let answer = self.send(call, instance, token, patience).await?;
+        Ok(read::<Body>(&answer)?.ephemeral_cert.cert)
+    }
+
+    async fn send(
+        &self,
+        call: Call,
+        instance: &Instance,
+        token: &Token,
+        patience: &Patience,
+    ) -> Result<Answer> {
+        let mut call = call.header(AUTHORIZATION, bearer(token.secret())?);
+        if let Some(project) = &self.quota_project {
+            call = call.header(USER_PROJECT, project.clone());
+        }
+        self.http
+            .call(&call, patience, &|answer| refusal(answer, instance))
+            .await
+    }
+
+    fn of(&self, instance: &Instance, suffix: &str) -> Endpoint {
+        let project = utf8_percent_encode(instance.project(), SEGMENT);
+        let name = utf8_percent_encode(instance.name(), SEGMENT);
+        self.endpoint.join(&format!(
+            "/sql/v1beta4/projects/{project}/instances/{name}{suffix}"
+        ))
+    }
+}
+
+fn read<T: for<'a> Deserialize<'a>>(answer: &Answer) -> Result<T> {
+    serde_json::from_slice(&answer.body).map_err(|_| {
+        Error::new(
+            ErrorKind::Unavailable,
+            format!("{SERVICE} sent an answer that cannot be read"),
+        )
+    })
+}
+
+const SERVICE: &str = "the Cloud SQL Admin API";
+const LIMIT: Duration = Duration::from_secs(15);
+const USER_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
+/// What may stand in a path segment as it is.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::clock::SystemClock;
+    use crate::control::environment::Environment;
+    use crate::control::http::user_agent;
+
+    #[test]
+    fn a_domain_scoped_project_is_percent_encoded() {
+        let http = Http::new(
+            &Environment::empty(),
+            user_agent(None).unwrap(),
+            Arc::new(SystemClock),
+        );
+        let base = Endpoint::parse("x", "https://sqladmin.googleapis.com/").unwrap();
+        let admin = CloudSql::new(Arc::new(http.unwrap()), base, None);
+        let instance = "example.com:proj:europe-west4:orders".parse().unwrap();
+        assert_eq!(
+            admin.of(&instance, ":generateEphemeralCert").url().as_str(),
+            "https://sqladmin.googleapis.com/sql/v1beta4/projects/example.com%3Aproj/instances/orders:generateEphemeralCert"
+        );
+    }
+}

@@ -1,0 +1,153 @@
+//! Where tokens come from: what a caller may choose, and the one shape that every source has inside.
+
+mod answer;
+mod application_default;
+mod authorized_user;
+mod caller;
+mod file;
+mod fixed;
+mod google;
+mod metadata;
+mod resolve;
+mod service_account;
+mod token;
+mod tokeninfo;
+mod tokens;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::control::http::patience::Patience;
+use crate::error::Result;
+use crate::secret::Secret;
+
+pub(crate) use fixed::no_login_token;
+pub(crate) use resolve::{Resolved, resolve};
+pub use token::{Scope, Token};
+pub(crate) use tokens::{Tokens, is_principal_switch};
+
+/// Which Google identity a [`Connector`](crate::Connector) acts as.
+///
+/// Default: [`application_default`](Self::application_default). Whatever is chosen is read when the connector is built,
+/// and is one principal for the connector's life.
+#[derive(Clone)]
+pub struct Credentials(pub(crate) Choice);
+
+#[derive(Clone)]
+pub(crate) enum Choice {
+    ApplicationDefault,
+    File(PathBuf),
+    Json(Secret),
+    Fixed { api: Secret, login: Option<Secret> },
+    Caller(Arc<dyn TokenSource>),
+}
+
+impl Credentials {
+    /// Application Default Credentials: the file that `GOOGLE_APPLICATION_CREDENTIALS` names, else the one that
+    /// `gcloud auth application-default login` wrote, else the metadata server.
+    pub fn application_default() -> Self {
+        Credentials(Choice::ApplicationDefault)
+    }
+
+    /// A credential file: service-account key, authorized user, external account or impersonation.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Credentials(Choice::File(path.into()))
+    }
+
+    /// The JSON text of a credential file.
+    pub fn json(text: Secret) -> Self {
+        Credentials(Choice::Json(text))
+    }
+
+    /// Tokens that you made: one for the Admin API and, for IAM login, another with the login scope.
+    ///
+    /// They are used until Google refuses them; nothing renews them.
+    pub fn token(api: Secret, login: Option<Secret>) -> Self {
+        Credentials(Choice::Fixed { api, login })
+    }
+
+    /// Tokens from code of yours. Connectors share a source only if it is the same `Arc`.
+    pub fn source(source: Arc<dyn TokenSource>) -> Self {
+        Credentials(Choice::Caller(source))
+    }
+}
+
+impl Default for Credentials {
+    fn default() -> Self {
+        Credentials::application_default()
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Choice::ApplicationDefault => "Credentials(application default)",
+            Choice::File(_) => "Credentials(file)",
+            Choice::Json(_) => "Credentials(json)",
+            Choice::Fixed { .. } => "Credentials(token)",
+            Choice::Caller(_) => "Credentials(source)",
+        })
+    }
+}
+
+/// Hands out tokens of one principal: a credential kind of your own.
+///
+/// Called on the engine's thread, never at the same time for the same scope; a call that takes longer than 30 s is given up.
+///
+/// ```
+/// use iamsql::{Result, Scope, Secret, Token, TokenSource};
+///
+/// struct Vault;
+///
+/// #[async_trait::async_trait]
+/// impl TokenSource for Vault {
+///     async fn token(&self, scope: Scope) -> Result<Token> {
+///         let (text, expires) = ask_vault(scope.url()).await?;
+///         Ok(Token::new(Secret::new(text)).expires_at(expires))
+///     }
+///
+///     async fn principal(&self) -> Result<Option<String>> {
+///         Ok(Some("app@your-project-id.iam.gserviceaccount.com".to_owned()))
+///     }
+/// }
+/// # async fn ask_vault(_: &str) -> Result<(String, std::time::SystemTime)> { unimplemented!() }
+/// ```
+#[async_trait]
+pub trait TokenSource: Send + Sync + 'static {
+    /// A token with this scope and, if that can be had, no other.
+    ///
+    /// # Errors
+    /// Best an [`Error`](crate::Error) of kind [`Credentials`](crate::ErrorKind::Credentials), or
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if trying again may help.
+    async fn token(&self, scope: Scope) -> Result<Token>;
+
+    /// The e-mail address that the tokens speak for, if that is known. It never changes.
+    async fn principal(&self) -> Result<Option<String>>;
+}
+
+/// A source inside the engine: a [`TokenSource`] that knows how long it may take.
+#[async_trait]
+pub(crate) trait Source: Send + Sync {
+    async fn token(&self, scope: Scope, patience: &Patience) -> Result<Token>;
+
+    async fn principal(&self, patience: &Patience) -> Result<Option<String>>;
+
+    /// How sure it is that the source stays one principal.
+    fn constancy(&self) -> Constancy {
+        Constancy::Fixed
+    }
+}
+
+/// How often a source's principal is looked at.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Constancy {
+    /// The credential itself says who it is, for good.
+    Fixed,
+    /// Can be bound to another principal behind our back: looked at with each login token, once it was asked for at all.
+    Bound,
+    /// Code that may do anything: looked at with each login token.
+    Foreign,
+}

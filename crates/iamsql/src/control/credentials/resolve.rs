@@ -1,0 +1,153 @@
+//! The caller's choice → one checked source of tokens, when the connector is made: files are read, nothing is sent.
+
+use std::sync::Arc;
+
+use crate::control::clock::Clock;
+use crate::control::credentials::application_default::{self, Found};
+use crate::control::credentials::authorized_user::AuthorizedUser;
+use crate::control::credentials::caller::Caller;
+use crate::control::credentials::file::{self, FilePlan};
+use crate::control::credentials::fixed::Fixed;
+use crate::control::credentials::metadata::Metadata;
+use crate::control::credentials::tokeninfo::Tokeninfo;
+use crate::control::credentials::{Choice, Credentials, Source, TokenSource};
+use crate::control::endpoint::{Endpoints, not_for_the_emulator};
+use crate::control::environment::Environment;
+use crate::control::http::Http;
+use crate::control::sharing::Sharing;
+use crate::error::Result;
+use crate::secret::Secret;
+
+/// A source that has been chosen and checked, and not yet asked for anything.
+#[derive(Clone)]
+pub(crate) struct Resolved {
+    plan: Plan,
+    /// The project that the credential file wants charged.
+    pub(crate) quota_project: Option<String>,
+}
+
+#[derive(Clone)]
+enum Plan {
+    Metadata,
+    File(FilePlan),
+    Fixed { api: Secret, login: Option<Secret> },
+    Caller(Arc<dyn TokenSource>),
+}
+
+/// Chooses the source, and adds to `sharing` what makes it that source and no other.
+pub(crate) fn resolve(
+    credentials: &Credentials,
+    endpoints: &Endpoints,
+    environment: &Environment,
+    sharing: &mut Sharing,
+) -> Result<Resolved> {
+    let plan = match &credentials.0 {
+        Choice::ApplicationDefault => match application_default::find(environment) {
+            Found::Named(path) => {
+                let bytes = file::bytes(&path)?;
+                return from_file(&bytes, endpoints, environment, sharing);
+            }
+            // The emulator is an identity of its own; a developer's login stays where it is.
+            Found::WellKnown(path) if endpoints.emulator.is_none() => {
+                let bytes = file::bytes(&path)?;
+                return from_file(&bytes, endpoints, environment, sharing);
+            }
+            Found::WellKnown(_) | Found::MetadataServer => {
+                sharing.add("source", "metadata");
+                Plan::Metadata
+            }
+        },
+        Choice::File(path) => {
+            let bytes = file::bytes(path)?;
+            return from_file(&bytes, endpoints, environment, sharing);
+        }
+        Choice::Json(text) => {
+            return from_file(text.expose().as_bytes(), endpoints, environment, sharing);
+        }
+        Choice::Fixed { api, login } => {
+            let tokens = || std::iter::once(api).chain(login);
+            let foreign = |token: &Secret| !token.expose().starts_with(EMULATOR_PREFIX);
+            if endpoints.emulator.is_some() && tokens().any(foreign) {
+                return Err(not_for_the_emulator("the given token"));
+            }
+            sharing.add("source", "fixed");
+            for token in tokens() {
+                sharing.add("token", token.expose());
+            }
+            Plan::Fixed {
+                api: api.clone(),
+                login: login.clone(),
+            }
+        }
+        Choice::Caller(source) => {
+            if endpoints.emulator.is_some() {
+                return Err(not_for_the_emulator("the token source"));
+            }
+            sharing.add_caller(source);
+            Plan::Caller(source.clone())
+        }
+    };
+    Ok(Resolved {
+        plan,
+        quota_project: None,
+    })
+}
+
+fn from_file(
+    bytes: &[u8],
+    endpoints: &Endpoints,
+    environment: &Environment,
+    sharing: &mut Sharing,
+) -> Result<Resolved> {
+    let read = file::parse(bytes, endpoints, environment)?;
+    sharing.add("source", "file");
+    sharing.add("file", bytes);
+    Ok(Resolved {
+        plan: Plan::File(read.plan),
+        quota_project: read.quota_project,
+    })
+}
+
+impl Resolved {
+    /// Whether a login token can come of it at all.
+    pub(crate) fn can_log_in(&self) -> bool {
+        !matches!(self.plan, Plan::Fixed { login: None, .. })
+    }
+
+    /// Makes the source, on the engine's side.
+    pub(super) fn open(
+        &self,
+        http: &Arc<Http>,
+        clock: &Arc<dyn Clock>,
+        endpoints: &Endpoints,
+        tokeninfo: Option<Tokeninfo>,
+    ) -> Result<Box<dyn Source>> {
+        Ok(match self.plan.clone() {
+            Plan::Metadata => Box::new(Metadata {
+                http: http.clone(),
+                clock: clock.clone(),
+                server: endpoints.metadata.clone(),
+                named: endpoints.metadata_named,
+            }),
+            Plan::File(FilePlan::ServiceAccount(key)) => {
+                Box::new(key.open(http.clone(), clock.clone())?)
+            }
+            Plan::File(FilePlan::AuthorizedUser(file)) => Box::new(AuthorizedUser {
+                file,
+                http: http.clone(),
+                clock: clock.clone(),
+                tokeninfo,
+            }),
+            Plan::File(FilePlan::Google(file)) => Box::new(file),
+            Plan::Fixed { api, login } => Box::new(Fixed {
+                api,
+                login,
+                tokeninfo,
+            }),
+            Plan::Caller(source) => Box::new(Caller(source)),
+        })
+    }
+}
+
+/// How every token begins that an emulator issued.
+const EMULATOR_PREFIX: &str = "emulator-";

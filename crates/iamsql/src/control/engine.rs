@@ -1,0 +1,211 @@
+//! The control plane at work: one background thread with its own runtime, for all connectors of one identity.
+
+mod registry;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use reqwest::header::HeaderValue;
+use tokio::runtime::{self, Handle};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::control::admin::{CloudSql, Settings};
+use crate::control::cache::Cache;
+use crate::control::clock::{Clock, SystemClock};
+use crate::control::credentials::{Resolved, Tokens};
+use crate::control::endpoint::Endpoints;
+use crate::control::environment::Environment;
+use crate::control::http::Http;
+use crate::control::http::patience::Patience;
+use crate::control::issuer::GoogleIssuer;
+use crate::control::key::EngineKey;
+use crate::control::sharing::SharingKey;
+use crate::control::target::Target;
+use crate::error::{Error, ErrorKind, Result};
+use crate::instance::Instance;
+use crate::options::{AuthMode, RefreshStrategy};
+
+pub(crate) use registry::Lease;
+
+/// Everything that an engine is made from, checked. A forked child makes its own from the same.
+pub(crate) struct EngineSpec {
+    pub(crate) key: SharingKey,
+    pub(crate) endpoints: Endpoints,
+    pub(crate) environment: Environment,
+    pub(crate) credentials: Resolved,
+    pub(crate) strategy: RefreshStrategy,
+    pub(crate) user_agent: HeaderValue,
+    pub(crate) quota_project: Option<HeaderValue>,
+}
+
+pub(crate) struct Engine {
+    cache: Arc<Cache>,
+    issuer: Arc<GoogleIssuer>,
+    tokens: Arc<Tokens>,
+    runtime: Handle,
+    /// Dropping it ends the thread.
+    _stop: oneshot::Sender<()>,
+}
+
+impl Engine {
+    fn start(spec: &EngineSpec) -> Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let http = Arc::new(Http::new(
+            &spec.environment,
+            spec.user_agent.clone(),
+            clock.clone(),
+        )?);
+        let tokens = Arc::new(Tokens::open(
+            &spec.credentials,
+            &http,
+            &clock,
+            &spec.endpoints,
+        )?);
+        let issuer = Arc::new(GoogleIssuer {
+            tokens: tokens.clone(),
+            admin: CloudSql::new(
+                http,
+                spec.endpoints.admin.clone(),
+                spec.quota_project.clone(),
+            ),
+            key: EngineKey::default(),
+            clock: clock.clone(),
+            settings: Mutex::new(HashMap::new()),
+        });
+        let (runtime, stop) = start_thread()?;
+        // By the time that anybody needs the key it may be there.
+        let early = issuer.clone();
+        runtime.spawn(async move { early.key.get().await.map(drop) });
+        Ok(Engine {
+            cache: Cache::new(issuer.clone(), clock, spec.strategy, runtime.clone()),
+            issuer,
+            tokens,
+            runtime,
+            _stop: stop,
+        })
+    }
+
+    /// A target to dial. The one at hand costs a lock; otherwise the engine's thread gets one until `deadline`.
+    pub(crate) async fn target(
+        &self,
+        instance: &Instance,
+        mode: AuthMode,
+        deadline: Instant,
+    ) -> Result<Arc<Target>> {
+        if let Some(target) = self.cache.at_hand(instance, mode) {
+            return Ok(target);
+        }
+        let target = self.cache.clone().target(instance.clone(), mode, deadline);
+        self.run(target).await
+    }
+
+    pub(crate) fn force_refresh(&self, instance: &Instance, mode: AuthMode, seen: u64) {
+        self.cache.force(instance, mode, seen);
+    }
+
+    pub(crate) async fn settings(
+        &self,
+        instance: &Instance,
+        deadline: Instant,
+    ) -> Result<Arc<Settings>> {
+        let (issuer, instance) = (self.issuer.clone(), instance.clone());
+        self.until(deadline, |patience| async move {
+            issuer
+                .settings(&instance, false, &patience)
+                .await
+                .map_err(|error| error.with_instance(&instance))
+        })
+        .await
+    }
+
+    pub(crate) async fn principal(&self, deadline: Instant) -> Result<Option<String>> {
+        let tokens = self.tokens.clone();
+        self.until(deadline, |patience| async move {
+            tokens.principal(&patience).await
+        })
+        .await
+    }
+
+    async fn until<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
+        &self,
+        deadline: Instant,
+        work: impl FnOnce(Arc<Patience>) -> F,
+    ) -> Result<T> {
+        let (trouble, _) = watch::channel(None);
+        let patience = Arc::new(Patience::reporting(deadline, trouble));
+        let work = work(patience.clone());
+        self.run(async move {
+            tokio::time::timeout_at(deadline, work)
+                .await
+                .unwrap_or_else(|_| Err(patience.timed_out()))
+        })
+        .await
+    }
+
+    /// Runs on the engine's thread; waited for on any runtime, or none. Whoever stops waiting stops the work.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let mut task = Abandoned(self.runtime.spawn(work));
+        (&mut task.0).await.unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::Unavailable,
+                "the engine stopped in the middle of the call",
+            ))
+        })
+    }
+}
+
+struct Abandoned<T>(JoinHandle<T>);
+
+impl<T> Drop for Abandoned<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A runtime of the engine's own: a caller's would take the engine with it when it ends.
+fn start_thread() -> Result<(Handle, oneshot::Sender<()>)> {
+    let failed = |error: std::io::Error| {
+        Error::new(
+            ErrorKind::Unavailable,
+            "the engine's thread could not be started",
+        )
+        .with_source(error)
+    };
+    let (started, start) = mpsc::channel();
+    let (stop, stopped) = oneshot::channel::<()>();
+    std::thread::Builder::new()
+        .name("iamsql-engine".to_owned())
+        .spawn(move || {
+            let runtime = match runtime::Builder::new_current_thread()
+                .enable_all()
+                .thread_name("iamsql-blocking")
+                .thread_keep_alive(BLOCKING_KEEP_ALIVE)
+                .build()
+            {
+                Ok(runtime) => runtime,
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                    return;
+                }
+            };
+            let _ = started.send(Ok(runtime.handle().clone()));
+            let _ = runtime.block_on(stopped);
+            // A name lookup that hangs must not keep the thread.
+            runtime.shutdown_background();
+        })
+        .map_err(failed)?;
+    let handle = start
+        .recv()
+        .map_err(|_| failed(std::io::Error::other("it ended at once")))?
+        .map_err(failed)?;
+    Ok((handle, stop))
+}
+
+const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(1);

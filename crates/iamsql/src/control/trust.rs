@@ -1,0 +1,158 @@
+//! The instance's certificate authorities and names → who may be at the other end. Decided inside the handshake,
+//! before client certificate, token or login packet leave.
+
+mod identity;
+mod verifier;
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::control::admin::Settings;
+use crate::control::admin::settings::CaMode;
+use crate::error::{Detail, Error, ErrorKind, Result};
+use crate::instance::Instance;
+
+pub(crate) use verifier::ServerVerifier;
+
+/// Whom an instance's certificate must come from, and what it must say.
+#[derive(Debug)]
+pub(crate) struct ServerTrust {
+    anchors: Arc<RootCertStore>,
+    /// Server certificates that the instance's settings themselves contain.
+    pinned: Vec<CertificateDer<'static>>,
+    expected: Expected,
+}
+
+/// The names under which a server is the instance.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Expected {
+    /// Any of these as a DNS name of the certificate, exactly, but for case and a final dot.
+    dns_names: Vec<String>,
+    /// `project:instance`, as the only common name; not where the authority is a customer's own.
+    common_name: Option<String>,
+}
+
+/// Why a server is not the instance. Reads as a sentence, also where a library prints it for debugging.
+#[derive(Clone)]
+pub(crate) struct Distrust {
+    sentence: String,
+    detail: Option<Detail>,
+}
+
+impl ServerTrust {
+    pub(crate) fn new(instance: &Instance, settings: &Settings) -> Result<Self> {
+        let (anchors, pinned) = read_authorities(&settings.server_ca)?;
+        Ok(ServerTrust {
+            anchors: Arc::new(anchors),
+            pinned,
+            expected: Expected {
+                dns_names: settings.dns_names.clone(),
+                common_name: match settings.ca_mode {
+                    CaMode::Google => Some(format!("{}:{}", instance.project(), instance.name())),
+                    CaMode::Other => None,
+                },
+            },
+        })
+    }
+}
+
+/// Anchors are the CA certificates among them; others are accepted only as themselves.
+fn read_authorities(pem: &str) -> Result<(RootCertStore, Vec<CertificateDer<'static>>)> {
+    let malformed = |why: &str| {
+        Error::new(
+            ErrorKind::Tls,
+            format!("the instance's server CA certificate {why}"),
+        )
+        .with_advice(ROTATE)
+    };
+    if pem.len() > MAX_AUTHORITIES_BYTES {
+        return Err(malformed("is larger than 64 KiB"));
+    }
+    let mut anchors = RootCertStore::empty();
+    let mut pinned = Vec::new();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let der = certificate.map_err(|_| malformed("is not readable PEM"))?;
+        if anchors.len() + pinned.len() == MAX_AUTHORITIES {
+            return Err(malformed("holds more than 16 certificates"));
+        }
+        let is_ca = X509Certificate::from_der(&der)
+            .map(|(_, certificate)| certificate.is_ca())
+            .map_err(|_| malformed("cannot be parsed"))?;
+        match is_ca {
+            true => anchors
+                .add(der)
+                .map_err(|error| malformed("cannot be used").with_source(error))?,
+            false => pinned.push(der),
+        }
+    }
+    match anchors.is_empty() && pinned.is_empty() {
+        true => Err(malformed("is missing")),
+        false => Ok((anchors, pinned)),
+    }
+}
+
+impl Distrust {
+    fn new(sentence: impl Into<String>) -> Self {
+        Distrust {
+            sentence: sentence.into(),
+            detail: None,
+        }
+    }
+
+    /// The names differ: what the certificate bears, and what it had to bear.
+    fn names(presented: String, expected: String) -> Self {
+        Distrust {
+            sentence: format!("server presented {presented}, expected {expected}"),
+            detail: Some(Detail::WrongServer {
+                presented,
+                expected,
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Distrust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl fmt::Debug for Distrust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl std::error::Error for Distrust {}
+
+/// A TLS failure in our words: what the server presented, where that was the reason, else what rustls says.
+pub(crate) fn tls_error(error: &rustls::Error) -> Error {
+    let distrust = match error {
+        rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other)) => {
+            other.0.downcast_ref::<Distrust>()
+        }
+        _ => None,
+    };
+    match distrust {
+        Some(distrust) => {
+            let error = Error::new(ErrorKind::Tls, &distrust.sentence);
+            match &distrust.detail {
+                Some(detail) => error.with_detail(detail.clone()),
+                None => error,
+            }
+        }
+        None => Error::new(ErrorKind::Tls, "the TLS handshake failed").with_source(error.clone()),
+    }
+}
+
+const ROTATE: &str = "rotate the server CA: `gcloud sql ssl server-ca-certs create --instance=INSTANCE`, then `gcloud sql ssl server-ca-certs rotate --instance=INSTANCE`";
+const MAX_AUTHORITIES: usize = 16;
+const MAX_AUTHORITIES_BYTES: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests;
