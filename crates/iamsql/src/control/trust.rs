@@ -16,6 +16,7 @@ use crate::control::admin::Settings;
 use crate::control::admin::settings::CaMode;
 use crate::error::{Detail, Error, ErrorKind, Result};
 use crate::instance::Instance;
+use crate::secret::foreign;
 
 pub(crate) use verifier::ServerVerifier;
 
@@ -104,15 +105,33 @@ impl Distrust {
         }
     }
 
-    /// The names differ: what the certificate bears, and what it had to bear.
-    fn names(presented: String, expected: String) -> Self {
+    /// The names differ: those that the certificate bears, and those of which it had to bear one.
+    fn names(presented: &[&str], expected: &[&str]) -> Self {
+        let sentence = format!(
+            "server presented {}, expected {}",
+            listed(presented, "\""),
+            listed(expected, "\"")
+        );
         Distrust {
-            sentence: format!("server presented {presented}, expected {expected}"),
+            sentence,
             detail: Some(Detail::WrongServer {
-                presented,
-                expected,
+                presented: listed(presented, ""),
+                expected: listed(expected, ""),
             }),
         }
+    }
+}
+
+fn listed(names: &[&str], quote: &str) -> String {
+    let shown: Vec<String> = names
+        .iter()
+        .take(MAX_SHOWN)
+        .map(|name| format!("{quote}{}{quote}", foreign(name)))
+        .collect();
+    match names.len() {
+        0 => "no name".to_owned(),
+        1..=MAX_SHOWN => shown.join(" or "),
+        _ => format!("{} and more", shown.join(" or ")),
     }
 }
 
@@ -151,6 +170,8 @@ pub(crate) fn tls_error(error: &rustls::Error) -> Error {
 }
 
 const ROTATE: &str = "rotate the server CA: `gcloud sql ssl server-ca-certs create --instance=INSTANCE`, then `gcloud sql ssl server-ca-certs rotate --instance=INSTANCE`";
+/// How many names an error repeats.
+const MAX_SHOWN: usize = 3;
 const MAX_AUTHORITIES: usize = 16;
 const MAX_AUTHORITIES_BYTES: usize = 64 << 10;
 

@@ -4,7 +4,6 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
 use crate::control::trust::{Distrust, Expected};
-use crate::secret::foreign;
 
 impl Expected {
     /// Accepts the certificate if it carries one of the DNS names, or the instance's common name where that may count.
@@ -37,34 +36,18 @@ impl Expected {
     }
 
     fn mismatch(&self, presented: &[&str]) -> Distrust {
-        let presented = match presented {
-            [] => "no name".to_owned(),
-            names => quoted(names),
-        };
         let expected: Vec<&str> = self
             .dns_names
             .iter()
             .chain(&self.common_name)
             .map(String::as_str)
             .collect();
-        match &expected[..] {
-            [] => Distrust::new(format!(
-                "server presented {presented}, and the instance has no DNS name to compare it with"
-            )),
-            names => Distrust::names(presented, quoted(names)),
+        match expected.is_empty() {
+            true => Distrust::new(
+                "the instance has no DNS name, and nothing else may identify its server",
+            ),
+            false => Distrust::names(presented, &expected),
         }
-    }
-}
-
-fn quoted(names: &[&str]) -> String {
-    let shown: Vec<String> = names
-        .iter()
-        .take(MAX_SHOWN)
-        .map(|name| format!("\"{}\"", foreign(name)))
-        .collect();
-    match names.len() > MAX_SHOWN {
-        true => format!("{} and more", shown.join(" or ")),
-        false => shown.join(" or "),
     }
 }
 
@@ -95,5 +78,3 @@ fn common_names<'a>(certificate: &'a X509Certificate<'_>) -> Vec<Option<&'a str>
         .map(|name| name.as_str().ok())
         .collect()
 }
-
-const MAX_SHOWN: usize = 3;
