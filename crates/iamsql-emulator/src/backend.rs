@@ -164,7 +164,8 @@ impl Backend {
 
     /// Creates the database user of an IAM principal, who has no password; nothing happens if it exists.
     ///
-    /// The user may connect to every database and create tables in their `public` schemas.
+    /// The user may connect to every database; in those of the emulator it may create schemas, tables and (trusted)
+    /// extensions.
     pub async fn add_principal(&self, principal: &Principal) -> Result<()> {
         self.0.administrator.add_principal(principal).await
     }

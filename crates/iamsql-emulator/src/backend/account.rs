@@ -42,7 +42,7 @@ impl Account {
         Ok(Account { other: Some(other) })
     }
 
-    /// A command run by this account in its own process group, with no environment but a search path, no
+    /// A command run by this account in its own process group, with no environment but a search path and neutral settings, no
     /// supplementary groups, and `/` as its working directory.
     ///
     /// A process group of its own keeps ctrl-C at the terminal from ending it before its clients.
@@ -52,6 +52,7 @@ impl Account {
             .env_clear()
             .env("PATH", SEARCH_PATH)
             .env("LC_ALL", "C")
+            .env("TZ", "UTC")
             .current_dir(Path::new("/"))
             .process_group(0);
         if let Some(other) = &self.other {
@@ -134,7 +135,9 @@ mod tests {
         assert!(
             environment
                 .lines()
-                .all(|line| line.starts_with("PATH=") || line.starts_with("LC_ALL=")),
+                .all(|line| ["PATH=", "LC_ALL=C", "TZ=UTC"]
+                    .iter()
+                    .any(|known| line.starts_with(known))),
             "{environment}"
         );
     }

@@ -158,7 +158,8 @@ pub(super) fn random_password() -> Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The groups, and in the template what every database made from it starts with.
+/// The groups, and in the template what every database made from it starts with. The template itself is closed: a session
+/// in it would stand in the way of `CREATE DATABASE`.
 ///
 /// Built-in users own their databases through their group. They may not create roles: before version 16 that would let
 /// them grant themselves `pg_execute_server_program`.
@@ -166,7 +167,8 @@ fn preparation() -> String {
     let [humans, services] = [PrincipalKind::Human, PrincipalKind::ServiceAccount].map(group);
     format!(
         "CREATE ROLE {humans} NOLOGIN; CREATE ROLE {services} NOLOGIN; CREATE ROLE {BUILT_IN_GROUP} NOLOGIN;
-         GRANT ALL ON SCHEMA public TO {humans}, {services}, {BUILT_IN_GROUP};"
+         GRANT ALL ON SCHEMA public TO {humans}, {services}, {BUILT_IN_GROUP};
+         REVOKE CONNECT ON DATABASE {TEMPLATE} FROM PUBLIC;"
     )
 }
 
@@ -188,7 +190,16 @@ async fn create_database(session: &Client, name: &str) -> Result<()> {
             identifier(name)
         ))
         .await;
-    unless_it_exists(created).with_context(|| format!("cannot create database {name:?}"))
+    unless_it_exists(created).with_context(|| format!("cannot create database {name:?}"))?;
+    let [humans, services] = [PrincipalKind::Human, PrincipalKind::ServiceAccount].map(group);
+    let grant = format!(
+        "GRANT ALL ON DATABASE {} TO {humans}, {services}",
+        identifier(name)
+    );
+    session
+        .batch_execute(&grant)
+        .await
+        .with_context(|| format!("cannot open database {name:?}"))
 }
 
 fn unless_it_exists(created: Result<(), tokio_postgres::Error>) -> Result<()> {

@@ -188,7 +188,7 @@ async fn the_principal_of_the_certificate_logs_in_without_a_password() {
         assert_eq!(current_user(&client).await, user);
         client
             .batch_execute(
-                "CREATE TEMPORARY TABLE t (a int); CREATE TABLE IF NOT EXISTS keep (a int)",
+                "CREATE TEMPORARY TABLE t (a int); DROP TABLE IF EXISTS mine; CREATE TABLE mine (a int); CREATE SCHEMA own CREATE TABLE t (a int); DROP SCHEMA own CASCADE; DROP TABLE mine",
             )
             .await
             .unwrap();
