@@ -49,7 +49,7 @@ use crate::principal::Principal;
 /// use iamsql_emulator::backend::{Backend, BackendOptions};
 ///
 /// let backend = Backend::start(&BackendOptions::from_environment()).await?;
-/// backend.add_principal(&Principal::human("jane@example.com")).await?;
+/// backend.add_principals(&[Principal::human("jane@example.com")]).await?;
 /// println!("{}", backend.database_version());
 /// backend.stop().await;
 /// # Ok(())
@@ -74,8 +74,6 @@ pub struct BackendOptions {
     /// `/var/tmp` follow. One is skipped if PostgreSQL's account cannot write there, or its name is over 64 bytes.
     /// Default: none.
     pub temporary: Vec<PathBuf>,
-    /// Names of databases to create. Default: none; every server has `postgres`.
-    pub databases: Vec<String>,
 }
 
 struct Server {
@@ -110,13 +108,12 @@ impl BackendOptions {
             .flatten()
             .collect(),
             temporary: directory("TMPDIR").into_iter().collect(),
-            databases: Vec::new(),
         }
     }
 }
 
 impl Backend {
-    /// Starts a PostgreSQL with the databases of `options`. Takes about a second.
+    /// Starts a PostgreSQL that has the database `postgres` and no users. Takes about a second.
     ///
     /// # Errors
     ///
@@ -131,7 +128,7 @@ impl Backend {
         let administrator = Administrator::new(directory.join(SOCKET), password);
         let prepared = async {
             supervisor.until_accepting(&directory.join(SOCKET)).await?;
-            administrator.prepare(&options.databases).await
+            administrator.prepare().await
         };
         timeout(START_LIMIT, prepared).await.with_context(|| {
             format!(
@@ -162,12 +159,12 @@ impl Backend {
         &self.0.directory
     }
 
-    /// Creates the database user of an IAM principal, who has no password; nothing happens if it exists.
+    /// Creates the database users of IAM principals, who have no password; those that exist are left alone.
     ///
-    /// The user may connect to every database; in those of the emulator it may create schemas, tables and (trusted)
+    /// They may connect to every database; in those of the emulator they may create schemas, tables and (trusted)
     /// extensions.
-    pub async fn add_principal(&self, principal: &Principal) -> Result<()> {
-        self.0.administrator.add_principal(principal).await
+    pub async fn add_principals(&self, principals: &[Principal]) -> Result<()> {
+        self.0.administrator.add_principals(principals).await
     }
 
     /// Creates a built-in user, or changes its password if it exists.
@@ -177,9 +174,9 @@ impl Backend {
         self.0.administrator.add_user(name, password).await
     }
 
-    /// Creates a database; nothing happens if it exists.
-    pub async fn add_database(&self, name: &str) -> Result<()> {
-        self.0.administrator.add_database(name).await
+    /// Creates databases; those that exist are left alone.
+    pub async fn add_databases(&self, names: &[String]) -> Result<()> {
+        self.0.administrator.add_databases(names).await
     }
 
     /// Ends all sessions of a database user, as an administrator would (the clients read FATAL 57P01), and says how
@@ -191,6 +188,11 @@ impl Backend {
     /// How many sessions a database user has, counted by the database.
     pub async fn sessions(&self, user: &str) -> Result<u64> {
         self.0.administrator.sessions(user).await
+    }
+
+    /// The password of the only superuser, for the record of what was issued.
+    pub(crate) fn administrator_password(&self) -> &str {
+        self.0.administrator.password()
     }
 
     /// Opens a connection that has sent nothing yet.

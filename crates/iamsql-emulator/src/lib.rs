@@ -13,14 +13,17 @@
 #![forbid(unsafe_code)]
 
 mod authority;
+pub mod backend;
 mod calls;
 mod control;
 mod emulator;
 mod environment;
 mod faults;
+mod foreign;
 mod http;
 mod instance;
 mod issued;
+mod login;
 mod loopback;
 mod metadata;
 mod principal;

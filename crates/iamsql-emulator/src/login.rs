@@ -36,8 +36,8 @@ pub(crate) trait Applicant {
     fn certificate_user(&self) -> Result<String, LoginRefusal>;
     /// The database user of a token that came as a password, if that token logs in now.
     fn token_user(&self, token: &str) -> Result<String, LoginRefusal>;
-    /// Hears that the database let the user in.
-    fn logged_in(&self, user: &str);
+    /// Hears that PostgreSQL let the user in to a database.
+    fn logged_in(&self, user: &str, database: &str);
     /// Hears why the session ended before or without a login.
     fn refused(&self, reason: &str);
 }
@@ -65,7 +65,7 @@ where
     match admitted {
         Admitted::To(server, startup) => {
             let decided = |decision: Result<(), String>| match decision {
-                Ok(()) => applicant.logged_in(startup.user()),
+                Ok(()) => applicant.logged_in(startup.user(), startup.database()),
                 Err(message) => applicant.refused(&printable(&message)),
             };
             relay::run(stream, server, decided).await

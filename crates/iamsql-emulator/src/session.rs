@@ -40,6 +40,8 @@ pub struct Session {
     pub principal: Option<String>,
     /// The database user that logged in.
     pub user: Option<String>,
+    /// The database that it logged in to.
+    pub database: Option<String>,
     /// Bytes of application data received; for [`Wire::Plaintext`](crate::Wire::Plaintext), bytes of any kind.
     pub received: u64,
     /// Bytes of application data sent.
@@ -120,6 +122,7 @@ impl Sessions {
             authenticated: false,
             principal: None,
             user: None,
+            database: None,
             received: 0,
             sent: 0,
             open: true,
@@ -144,9 +147,12 @@ impl SessionHandle {
         change(&mut self.0.0.lock().expect("no panic under lock"));
     }
 
-    /// The database user, once the login succeeded.
-    pub(crate) fn user(&self, user: &str) {
-        self.update(|session| session.user = Some(user.to_string()));
+    /// Who logged in to which database, once the login succeeded.
+    pub(crate) fn logged_in(&self, user: &str, database: &str) {
+        self.update(|session| {
+            session.user = Some(user.to_string());
+            session.database = Some(database.to_string());
+        });
     }
 
     /// Why the session ends.

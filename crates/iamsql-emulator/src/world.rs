@@ -13,9 +13,10 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::authority::{Authority, KeyKind, generate_key};
+use crate::backend::{Backend, BackendOptions};
 use crate::calls::Calls;
 use crate::faults::Faults;
-use crate::instance::InstanceSpec;
+use crate::instance::{Database, InstanceSpec};
 use crate::issued::{IssuedLog, random_secret};
 use crate::loopback::Loopback;
 use crate::principal::Principal;
@@ -46,6 +47,7 @@ pub(crate) struct World {
     principals: RwLock<BTreeMap<String, Principal>>,
     shared_authority: OnceCell<Arc<Authority>>,
     server_key: OnceCell<Arc<KeyPair>>,
+    backend: OnceCell<Backend>,
     last_session: AtomicU64,
 }
 
@@ -98,6 +100,7 @@ impl World {
             ),
             shared_authority: OnceCell::new(),
             server_key: OnceCell::new(),
+            backend: OnceCell::new(),
             last_session: AtomicU64::new(0),
             settings,
         })
@@ -195,11 +198,40 @@ impl World {
         Ok(self.server_key.get_or_try_init(make).await?.clone())
     }
 
+    /// The PostgreSQL of all instances that have one, started by the first.
+    pub(crate) async fn backend(&self) -> anyhow::Result<&Backend> {
+        self.backend.get_or_try_init(|| self.start_backend()).await
+    }
+
+    /// The same, if it runs.
+    pub(crate) fn started_backend(&self) -> Option<&Backend> {
+        self.backend.get()
+    }
+
+    async fn start_backend(&self) -> anyhow::Result<Backend> {
+        let mut options = BackendOptions::from_environment();
+        if let Some(postgres) = &self.settings.postgres {
+            options.postgres = Some(postgres.clone());
+        }
+        let backend = Backend::start(&options).await?;
+        self.issued.record(
+            "database administrator's password",
+            backend.administrator_password(),
+        );
+        for (name, password) in &self.settings.users {
+            backend.add_user(name, password).await?;
+        }
+        Ok(backend)
+    }
+
     /// `databaseVersion` of an instance.
     pub(crate) fn database_version(&self, spec: &InstanceSpec) -> String {
-        spec.database_version
-            .clone()
-            .unwrap_or_else(|| ECHO_VERSION.to_string())
+        let real = self
+            .backend
+            .get()
+            .filter(|_| spec.database == Database::Postgres);
+        let version = || real.map_or_else(|| ECHO_VERSION.to_string(), Backend::database_version);
+        spec.database_version.clone().unwrap_or_else(version)
     }
 
     /// Ends listeners, sessions and databases.
@@ -207,6 +239,9 @@ impl World {
         self.stop.cancel();
         for instance in self.instances() {
             self.remove_instance(&instance.text).await;
+        }
+        if let Some(backend) = self.backend.get() {
+            backend.stop().await;
         }
     }
 

@@ -31,8 +31,12 @@ impl Administrator {
         }
     }
 
-    /// Creates the groups and the databases of a new server, as soon as it has finished starting.
-    pub(super) async fn prepare(&self, databases: &[String]) -> Result<()> {
+    pub(super) fn password(&self) -> &str {
+        &self.password
+    }
+
+    /// Creates the groups of a new server, as soon as it has finished starting.
+    pub(super) async fn prepare(&self) -> Result<()> {
         let session = loop {
             match self.log_in(TEMPLATE).await {
                 Err(error) if is_starting(&error) => sleep(POLL).await,
@@ -42,26 +46,24 @@ impl Administrator {
         session
             .batch_execute(&preparation())
             .await
-            .context("cannot prepare the database")?;
-        for name in databases {
-            create_database(&session, name).await?;
-        }
-        Ok(())
+            .context("cannot prepare the database")
     }
 
-    pub(super) async fn add_principal(&self, principal: &Principal) -> Result<()> {
-        let name = principal.database_user();
-        check_name(name)?;
+    pub(super) async fn add_principals(&self, principals: &[Principal]) -> Result<()> {
         let _turn = self.one_at_a_time.lock().await;
         let session = self.log_in(DATABASE).await?;
-        let created = session
-            .batch_execute(&format!(
+        for principal in principals {
+            let name = principal.database_user();
+            check_name(name)?;
+            let create = format!(
                 "CREATE ROLE {} LOGIN IN ROLE {}",
                 identifier(name),
                 group(principal.kind())
-            ))
-            .await;
-        unless_it_exists(created).with_context(|| format!("cannot create database user {name:?}"))
+            );
+            unless_it_exists(session.batch_execute(&create).await)
+                .with_context(|| format!("cannot create database user {name:?}"))?;
+        }
+        Ok(())
     }
 
     pub(super) async fn add_user(&self, name: &str, password: &str) -> Result<()> {
@@ -87,9 +89,23 @@ impl Administrator {
             .map_err(|_| anyhow!("cannot set the password of database user {name:?}"))
     }
 
-    pub(super) async fn add_database(&self, name: &str) -> Result<()> {
+    pub(super) async fn add_databases(&self, names: &[String]) -> Result<()> {
+        let [humans, services] = [PrincipalKind::Human, PrincipalKind::ServiceAccount].map(group);
         let _turn = self.one_at_a_time.lock().await;
-        create_database(&self.log_in(DATABASE).await?, name).await
+        let session = self.log_in(DATABASE).await?;
+        for name in names {
+            check_name(name)?;
+            let database = identifier(name);
+            let create = format!("CREATE DATABASE {database} OWNER {BUILT_IN_GROUP}");
+            unless_it_exists(session.batch_execute(&create).await)
+                .with_context(|| format!("cannot create database {name:?}"))?;
+            let grant = format!("GRANT ALL ON DATABASE {database} TO {humans}, {services}");
+            session
+                .batch_execute(&grant)
+                .await
+                .with_context(|| format!("cannot open database {name:?}"))?;
+        }
+        Ok(())
     }
 
     pub(super) async fn terminate(&self, user: &str) -> Result<u64> {
@@ -180,26 +196,6 @@ fn is_starting(error: &anyhow::Error) -> bool {
     codes
         .into_iter()
         .any(|code| *code == SqlState::CANNOT_CONNECT_NOW)
-}
-
-async fn create_database(session: &Client, name: &str) -> Result<()> {
-    check_name(name)?;
-    let created = session
-        .batch_execute(&format!(
-            "CREATE DATABASE {} OWNER {BUILT_IN_GROUP}",
-            identifier(name)
-        ))
-        .await;
-    unless_it_exists(created).with_context(|| format!("cannot create database {name:?}"))?;
-    let [humans, services] = [PrincipalKind::Human, PrincipalKind::ServiceAccount].map(group);
-    let grant = format!(
-        "GRANT ALL ON DATABASE {} TO {humans}, {services}",
-        identifier(name)
-    );
-    session
-        .batch_execute(&grant)
-        .await
-        .with_context(|| format!("cannot open database {name:?}"))
 }
 
 fn unless_it_exists(created: Result<(), tokio_postgres::Error>) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use super::Applicant;
 use crate::principal::PrincipalKind;
-use crate::session::{Login, LoginRefusal, SessionIdentity};
+use crate::session::{LoginRefusal, SessionIdentity};
 
 impl Applicant for SessionIdentity {
     fn iam_kind(&self, user: &str) -> Option<PrincipalKind> {
@@ -15,16 +15,11 @@ impl Applicant for SessionIdentity {
     }
 
     fn token_user(&self, token: &str) -> Result<String, LoginRefusal> {
-        let login = self.world.tokens.find(token).map_or(Login::Unknown, Login::Token);
-        let with_token = SessionIdentity { login, ..self.clone() };
-        let user = with_token.certificate_user()?;
-        let principal = with_token.principal().map(str::to_owned);
-        self.handle.update(|session| session.principal = principal);
-        Ok(user)
+        self.check_password(token)
     }
 
-    fn logged_in(&self, user: &str) {
-        self.handle.user(user);
+    fn logged_in(&self, user: &str, database: &str) {
+        self.handle.logged_in(user, database);
     }
 
     fn refused(&self, reason: &str) {

@@ -42,27 +42,21 @@ fn shared_backend() -> Option<&'static Backend> {
 }
 
 async fn start_backend() -> Option<Backend> {
-    let options = BackendOptions {
-        databases: vec![DATABASE.to_owned()],
-        ..BackendOptions::from_environment()
-    };
+    let options = BackendOptions::from_environment();
     if let Err(missing) = Installation::find(&options).await {
         assert!(std::env::var_os("CI").is_none(), "{missing:#}");
         eprintln!("skipped, no PostgreSQL: {missing:#}");
         return None;
     }
     let backend = Backend::start(&options).await.unwrap();
-    for user in [SERVICE, OTHER_SERVICE] {
-        let email = format!("{user}.gserviceaccount.com");
-        backend
-            .add_principal(&Principal::service_account(email))
-            .await
-            .unwrap();
-    }
-    backend
-        .add_principal(&Principal::human(HUMAN))
-        .await
-        .unwrap();
+    let service = |user| Principal::service_account(format!("{user}.gserviceaccount.com"));
+    let principals = [
+        service(SERVICE),
+        service(OTHER_SERVICE),
+        Principal::human(HUMAN),
+    ];
+    backend.add_principals(&principals).await.unwrap();
+    backend.add_databases(&[DATABASE.to_owned()]).await.unwrap();
     backend.add_user(BUILT_IN, PASSWORD).await.unwrap();
     Some(backend)
 }
@@ -118,7 +112,8 @@ impl Applicant for Visitor {
             .unwrap_or(Err(LoginRefusal::UnknownToken))
     }
 
-    fn logged_in(&self, user: &str) {
+    fn logged_in(&self, user: &str, database: &str) {
+        assert_eq!(database, DATABASE);
         self.heard.lock().unwrap().push(format!("in: {user}"));
     }
 
@@ -306,9 +301,9 @@ async fn a_name_that_postgresql_would_cut_to_anothers_is_refused() {
     };
     let longest = format!("{}@long.iam", "a".repeat(54));
     backend
-        .add_principal(&Principal::service_account(format!(
+        .add_principals(&[Principal::service_account(format!(
             "{longest}.gserviceaccount.com"
-        )))
+        ))])
         .await
         .unwrap();
     let error = refusal(
@@ -542,7 +537,7 @@ async fn an_administrator_ends_the_sessions_of_one_user() {
         return;
     };
     backend
-        .add_principal(&Principal::human("short@example.com"))
+        .add_principals(&[Principal::human("short@example.com")])
         .await
         .unwrap();
     let visitor = Visitor::with_token_of("short@example.com");

@@ -12,6 +12,7 @@ use super::counted::{Counted, reset};
 use super::{Instance, echo, tls};
 use crate::faults::{Effect, Endpoint};
 use crate::instance::{Database, Wire};
+use crate::login::serve_postgres;
 use crate::session::{Login, SessionHandle, SessionIdentity};
 use crate::world::World;
 
@@ -103,7 +104,7 @@ async fn talk(
     };
     match spec.database {
         Database::Echo => echo::serve(stream).await?,
-        Database::Postgres => anyhow::bail!("no PostgreSQL for {}", identity.instance),
+        Database::Postgres => serve_postgres(stream, &identity, world.backend().await?).await?,
     }
     Ok(())
 }

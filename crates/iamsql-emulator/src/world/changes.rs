@@ -18,10 +18,27 @@ impl World {
         self: &Arc<Self>,
         spec: InstanceSpec,
     ) -> anyhow::Result<Arc<Instance>> {
-        if spec.database == Database::Postgres {
-            anyhow::bail!("{}: no PostgreSQL in this build", spec.name);
+        if spec.database != Database::Postgres {
+            return Instance::start(self, spec).await;
         }
-        Instance::start(self, spec).await
+        let (name, databases) = (spec.name.clone(), spec.databases.clone());
+        // Making keys and initialising a database take equally long.
+        let (instance, prepared) = tokio::join!(
+            Instance::start(self, spec),
+            self.prepare_backend(&databases)
+        );
+        if prepared.is_err() && instance.is_ok() {
+            self.remove_instance(&name).await;
+        }
+        prepared?;
+        instance
+    }
+
+    /// Starts PostgreSQL unless it runs, and creates the databases and the users of all principals that it lacks.
+    async fn prepare_backend(&self, databases: &[String]) -> anyhow::Result<()> {
+        let backend = self.backend().await?;
+        backend.add_principals(&self.principals()).await?;
+        backend.add_databases(databases).await
     }
 
     /// Ends an instance: its port is closed and its sessions are over. Nothing happens if there is none.
@@ -41,8 +58,12 @@ impl World {
             "{:?} is no e-mail address",
             principal.email
         );
-        self.insert_principal(principal);
-        Ok(())
+        self.insert_principal(principal.clone());
+        // Nobody is added twice or not at all: a server that starts meanwhile asks for all principals when it has.
+        match self.started_backend() {
+            Some(backend) => backend.add_principals(&[principal]).await,
+            None => Ok(()),
+        }
     }
 
     /// A service-account key file for a principal.
