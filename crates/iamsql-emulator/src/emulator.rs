@@ -1,7 +1,7 @@
 //! The emulator as a library: built, started, asked, disturbed and stopped from a test.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::authority::KeyKind;
 use crate::calls::Calls;
 use crate::faults::Faults;
 use crate::instance::{AddressType, Database, InstanceSpec};
-use crate::issued::IssuedLog;
+use crate::issued::{IssuedLog, random_secret};
 use crate::loopback::Loopback;
 use crate::principal::Principal;
 use crate::server::Instance;
@@ -49,7 +49,7 @@ pub struct EmulatorBuilder {
     issued_log: Option<PathBuf>,
     postgres: Option<PathBuf>,
     users: Vec<(String, String)>,
-    exposed: bool,
+    exposed: Option<IpAddr>,
 }
 
 impl EmulatorBuilder {
@@ -124,9 +124,10 @@ impl EmulatorBuilder {
         self
     }
 
-    /// Whether requests whose `Host` is not loopback are answered. Default false.
-    pub fn exposed(mut self, exposed: bool) -> Self {
-        self.exposed = exposed;
+    /// Listens on this address instead of loopback, and answers whatever `Host` a request has. There is room for one
+    /// instance. Whoever reaches the address can log in: for containers only. Default: loopback.
+    pub fn expose(mut self, address: IpAddr) -> Self {
+        self.exposed = Some(address);
         self
     }
 
@@ -165,7 +166,7 @@ impl Default for EmulatorBuilder {
             issued_log: None,
             postgres: None,
             users: Vec::new(),
-            exposed: false,
+            exposed: None,
         }
     }
 }
@@ -406,7 +407,7 @@ fn finish(runtime: Runtime, started: anyhow::Result<Arc<World>>) -> anyhow::Resu
 }
 
 async fn launch(builder: EmulatorBuilder) -> anyhow::Result<Arc<World>> {
-    let (loopback, listener) = Loopback::claim()?;
+    let (loopback, listener) = Loopback::claim(builder.exposed)?;
     let host = listener.local_addr()?.to_string();
     let issued = builder
         .issued_log
@@ -429,7 +430,7 @@ async fn launch(builder: EmulatorBuilder) -> anyhow::Result<Arc<World>> {
         } else {
             KeyKind::EcdsaP256
         },
-        exposed: builder.exposed,
+        exposed: builder.exposed.is_some(),
         postgres: builder.postgres,
         users: builder.users,
     };
@@ -482,6 +483,11 @@ async fn another_host(world: &Arc<World>, principal: String) -> anyhow::Result<S
     let host = listener.local_addr()?.to_string();
     crate::http::serve(world.clone(), listener, Some(principal)).await?;
     Ok(host)
+}
+
+/// A password for a built-in user, as random as every other secret of the emulator.
+pub fn random_password() -> String {
+    random_secret("emulator-password-")
 }
 
 /// The project of this project's documentation.

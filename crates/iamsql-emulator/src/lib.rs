@@ -35,7 +35,9 @@ mod world;
 
 pub use authority::ServerCertificate;
 pub use calls::{Call, Calls};
-pub use emulator::{Emulator, EmulatorBuilder, HUMAN, INSTANCE, PROJECT, SERVICE_ACCOUNT};
+pub use emulator::{
+    Emulator, EmulatorBuilder, HUMAN, INSTANCE, PROJECT, SERVICE_ACCOUNT, random_password,
+};
 pub use faults::{CertificateAlert, Effect, Endpoint, Fault, FaultId, Faults};
 pub use instance::{AddressType, CaMode, Database, InstanceSpec, Wire};
 pub use principal::{Principal, PrincipalKind, Role};

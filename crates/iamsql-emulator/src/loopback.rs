@@ -1,7 +1,8 @@
-//! Claims loopback addresses, so that emulators run side by side although port 3307 is fixed.
+//! Claims addresses, so that emulators run side by side although port 3307 is fixed.
 //!
 //! On Linux all of 127.0.0.0/8 is local: a run takes a random /24, and owns it by holding the HTTP port of its first
-//! address. Elsewhere only 127.0.0.1 exists, so there is room for one instance.
+//! address. Elsewhere only 127.0.0.1 exists, and an exposed run has the one address that it was given: there is room for
+//! one instance, all of whose address types are that address.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Mutex;
@@ -11,11 +12,14 @@ use anyhow::Context;
 use crate::issued::random_bytes;
 
 /// The addresses of one run.
-pub(crate) struct Loopback {
-    state: Mutex<State>,
+pub(crate) enum Loopback {
+    /// One address for everything.
+    Single(IpAddr),
+    /// Networks of our own.
+    Networks(Mutex<Networks>),
 }
 
-struct State {
+pub(crate) struct Networks {
     claims: Vec<Claim>,
     free: Vec<Ipv4Addr>,
 }
@@ -23,56 +27,66 @@ struct State {
 /// One /24, held by a listening socket.
 struct Claim {
     network: [u8; 3],
-    next: u8,
-    /// Held for its side effect: nobody else can claim this network. The first claim's listener serves HTTP.
+    last: u8,
+    /// Kept open: nobody else can claim this network. The first claim's listener serves HTTP instead.
     _holder: Option<TcpListener>,
 }
 
 impl Loopback {
-    /// Claims a network and returns the listener for the HTTP port on its first address.
-    pub(crate) fn claim() -> anyhow::Result<(Self, TcpListener)> {
-        let (claim, listener) = claim_network()?;
+    /// Claims a network, or `exposed` alone, and returns the listener for the HTTP port.
+    pub(crate) fn claim(exposed: Option<IpAddr>) -> anyhow::Result<(Self, TcpListener)> {
+        if let Some(address) = exposed {
+            return single(address, HTTP_PORT);
+        }
+        if !cfg!(target_os = "linux") {
+            return single(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+        }
+        let (network, listener) = claim_network()?;
+        let claim = Claim {
+            network,
+            last: 1,
+            _holder: None,
+        };
         Ok((
-            Loopback {
-                state: Mutex::new(State {
-                    claims: vec![claim],
-                    free: Vec::new(),
-                }),
-            },
+            Loopback::Networks(Mutex::new(Networks {
+                claims: vec![claim],
+                free: Vec::new(),
+            })),
             listener,
         ))
     }
 
-    /// An address of ours that nobody uses yet.
+    /// An address of ours that nobody uses yet; the single address again where there is one.
     pub(crate) fn address(&self) -> anyhow::Result<IpAddr> {
-        if !cfg!(target_os = "linux") {
-            return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        }
-        let mut state = self.state.lock().expect("no panic under lock");
-        if let Some(address) = state.free.pop() {
+        let mut networks = match self {
+            Loopback::Single(address) => return Ok(*address),
+            Loopback::Networks(networks) => networks.lock().expect("no panic under lock"),
+        };
+        if let Some(address) = networks.free.pop() {
             return Ok(IpAddr::V4(address));
         }
-        if state
+        if networks
             .claims
             .last()
-            .is_none_or(|claim| claim.next == u8::MAX)
+            .is_none_or(|claim| claim.last == LAST_ADDRESS)
         {
-            let (mut claim, holder) = claim_network()?;
-            claim._holder = Some(holder);
-            state.claims.push(claim);
+            let (network, holder) = claim_network()?;
+            networks.claims.push(Claim {
+                network,
+                last: 1,
+                _holder: Some(holder),
+            });
         }
-        let claim = state.claims.last_mut().expect("pushed above");
-        claim.next += 1;
+        let claim = networks.claims.last_mut().expect("pushed above");
+        claim.last += 1;
         let [a, b, c] = claim.network;
-        Ok(IpAddr::V4(Ipv4Addr::new(a, b, c, claim.next)))
+        Ok(IpAddr::V4(Ipv4Addr::new(a, b, c, claim.last)))
     }
 
     /// Gives an address back.
     pub(crate) fn release(&self, address: IpAddr) {
-        if let IpAddr::V4(address) = address
-            && cfg!(target_os = "linux")
-        {
-            self.state
+        if let (Loopback::Networks(networks), IpAddr::V4(address)) = (self, address) {
+            networks
                 .lock()
                 .expect("no panic under lock")
                 .free
@@ -81,35 +95,20 @@ impl Loopback {
     }
 }
 
-fn claim_network() -> anyhow::Result<(Claim, TcpListener)> {
-    if !cfg!(target_os = "linux") {
-        let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on 127.0.0.1")?;
-        return Ok((
-            Claim {
-                network: [127, 0, 0],
-                next: 1,
-                _holder: None,
-            },
-            listener,
-        ));
-    }
+fn single(address: IpAddr, port: u16) -> anyhow::Result<(Loopback, TcpListener)> {
+    let listener = TcpListener::bind((address, port))
+        .with_context(|| format!("cannot listen on {address}:{port}"))?;
+    Ok((Loopback::Single(address), listener))
+}
+
+fn claim_network() -> anyhow::Result<([u8; 3], TcpListener)> {
     let mut last = None;
     for _ in 0..ATTEMPTS {
         let random = random_bytes(2);
         let network = [127, FIRST_NETWORK + random[0] % NETWORKS, random[1]];
         let address = Ipv4Addr::new(network[0], network[1], network[2], 1);
         match TcpListener::bind(SocketAddr::from((address, HTTP_PORT))) {
-            Ok(listener) => {
-                return Ok((
-                    Claim {
-                        network,
-                        next: 1,
-                        _holder: None,
-                    },
-                    listener,
-                ));
-            }
+            Ok(listener) => return Ok((network, listener)),
             Err(error) => last = Some(error),
         }
     }
@@ -120,6 +119,7 @@ const ATTEMPTS: usize = 64;
 /// Networks 127.16 to 127.239; never 127.0, where everything else lives.
 const FIRST_NETWORK: u8 = 16;
 const NETWORKS: u8 = 224;
+const LAST_ADDRESS: u8 = 254;
 /// Fixed, since holding it is the claim.
 const HTTP_PORT: u16 = 9470;
 
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn addresses_do_not_repeat_and_spill_into_a_second_network() {
-        let (loopback, listener) = Loopback::claim().unwrap();
+        let (loopback, listener) = Loopback::claim(None).unwrap();
         let first = listener.local_addr().unwrap().ip();
         let mut seen = std::collections::HashSet::from([first]);
         for _ in 0..300 {

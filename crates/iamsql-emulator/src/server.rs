@@ -68,16 +68,20 @@ impl Instance {
         let server = issue(world, &name, &spec, &server_authority).await?;
         let mut addresses = BTreeMap::new();
         let mut listeners = Vec::new();
-        let mut progress = Vec::new();
         for &kind in &spec.addresses {
-            let ip = world.loopback.address()?;
-            let address = SocketAddr::new(ip, SERVER_PORT);
-            let listener =
-                listener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+            let address = SocketAddr::new(world.loopback.address()?, SERVER_PORT);
+            // Where there is one address for everything, it has one listener.
+            if !addresses.values().any(|bound| *bound == address) {
+                let listener = listener::bind(address)
+                    .with_context(|| format!("cannot listen on {address}"))?;
+                listeners.push((address, listener, Progress::default()));
+            }
             addresses.insert(kind, address);
-            listeners.push((address, listener, Progress::default()));
         }
-        progress.extend(listeners.iter().map(|(_, _, progress)| progress.clone()));
+        let progress = listeners
+            .iter()
+            .map(|(_, _, progress)| progress.clone())
+            .collect();
         let instance = Arc::new(Instance {
             text: spec.name.clone(),
             name,

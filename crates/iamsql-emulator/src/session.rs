@@ -176,8 +176,6 @@ impl Drop for Open {
 pub(crate) struct SessionIdentity {
     /// `project:region:instance`.
     pub(crate) instance: String,
-    /// Where the client came from.
-    pub(crate) client: SocketAddr,
     /// The session's record.
     pub(crate) handle: SessionHandle,
     /// What the certificate carries.

@@ -261,7 +261,6 @@ fn ephemeral_certificate(
     let issued = IssuedCertificate {
         instance: instance.text.clone(),
         login,
-        expires: certificate.expires,
         revoked: false,
     };
     world

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rcgen::KeyPair;
 use tokio::sync::OnceCell;
@@ -78,6 +78,9 @@ impl World {
     ) -> Arc<Self> {
         let control_bearer = random_secret("emulator-control-");
         issued.record("control bearer", &control_bearer);
+        for (_, password) in &settings.users {
+            issued.record("database password", password);
+        }
         Arc::new(World {
             tokens: Tokens::new(issued.clone()),
             grants: Grants::new(issued.clone()),
@@ -272,7 +275,6 @@ pub(crate) struct Certificates(Mutex<HashMap<String, IssuedCertificate>>);
 pub(crate) struct IssuedCertificate {
     pub(crate) instance: String,
     pub(crate) login: Login,
-    pub(crate) expires: SystemTime,
     pub(crate) revoked: bool,
 }
 

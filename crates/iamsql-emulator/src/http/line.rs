@@ -31,8 +31,6 @@ pub(super) struct Line {
 pub(crate) struct Peer {
     /// Whom the metadata server on this port stands for.
     pub(crate) attached: Option<String>,
-    /// Whether other hosts than this one are calling.
-    pub(crate) address: SocketAddr,
     abort: Arc<AtomicBool>,
 }
 
@@ -55,7 +53,6 @@ impl Listener for Lines {
                     let _ = stream.set_nodelay(true);
                     let peer = Peer {
                         attached: self.attached.clone(),
-                        address,
                         abort: Arc::default(),
                     };
                     return (Line { stream, peer }, address);

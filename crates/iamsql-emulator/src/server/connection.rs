@@ -1,6 +1,5 @@
 //! One accepted connection, from the first byte to the database behind it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,14 +20,13 @@ pub(crate) async fn serve(
     world: Arc<World>,
     instance: Arc<Instance>,
     stream: TcpStream,
-    client: SocketAddr,
     session: SessionHandle,
 ) {
     let ended = instance.sessions_end();
     let served = async {
         // Fails only if the client left already, which the first read reports better.
         let _ = stream.set_nodelay(true);
-        talk(&world, &instance, stream, client, &session).await
+        talk(&world, &instance, stream, &session).await
     };
     tokio::select! {
         outcome = served => if let Err(error) = outcome {
@@ -42,7 +40,6 @@ async fn talk(
     world: &Arc<World>,
     instance: &Arc<Instance>,
     stream: TcpStream,
-    client: SocketAddr,
     session: &SessionHandle,
 ) -> anyhow::Result<()> {
     let spec = instance.spec();
@@ -97,7 +94,6 @@ async fn talk(
     let stream = Counted::new(stream, session.clone(), reset_after);
     let identity = SessionIdentity {
         instance: instance.text.clone(),
-        client,
         handle: session.clone(),
         login,
         world: world.clone(),

@@ -70,7 +70,7 @@ pub(crate) async fn run(
             changed = changes.changed() => if changed.is_err() { break },
             (stream, client) = accept(&port) => {
                 let session = world.sessions.opened(world.next_session(), &instance.text, address, client);
-                tokio::spawn(connection::serve(world.clone(), instance.clone(), stream, client, session));
+                tokio::spawn(connection::serve(world.clone(), instance.clone(), stream, session));
             }
         }
     }

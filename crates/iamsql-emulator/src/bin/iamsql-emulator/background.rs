@@ -15,7 +15,9 @@ use crate::ready;
 /// Starts the background process and prints what `eval` needs once it is ready.
 pub(crate) fn start() -> anyhow::Result<()> {
     let program = std::env::current_exe().context("cannot find this program")?;
-    let arguments = std::env::args_os().skip(1).filter(|argument| argument != "--env");
+    let arguments = std::env::args_os()
+        .skip(1)
+        .filter(|argument| argument != "--env");
     let mut child = Command::new(program)
         .args(arguments)
         .arg("--background")
@@ -25,12 +27,15 @@ pub(crate) fn start() -> anyhow::Result<()> {
         .context("cannot start the background process")?;
     let mut line = String::new();
     let mut stdout = BufReader::new(child.stdout.take().expect("piped above"));
-    stdout.read_line(&mut line).context("the background process broke off")?;
+    stdout
+        .read_line(&mut line)
+        .context("the background process broke off")?;
     if line.is_empty() {
         let status = child.wait().context("the background process is lost")?;
         anyhow::bail!("the background process ended before it was ready ({status})");
     }
-    let ready: Value = serde_json::from_str(&line).context("the background process said something else")?;
+    let ready: Value =
+        serde_json::from_str(&line).context("the background process said something else")?;
     ready::print_exports(&ready)
 }
 
@@ -38,10 +43,17 @@ pub(crate) fn start() -> anyhow::Result<()> {
 pub(crate) fn let_go(log: Option<&Path>) -> anyhow::Result<()> {
     let sink = match log {
         Some(path) => {
-            let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+            let file = OpenOptions::new()
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .open(path);
             file.with_context(|| format!("cannot write {}", path.display()))?
         }
-        None => File::options().write(true).open("/dev/null").context("no /dev/null")?,
+        None => File::options()
+            .write(true)
+            .open("/dev/null")
+            .context("no /dev/null")?,
     };
     dup2_stdout(&sink).context("cannot let go of the shell's output")?;
     dup2_stderr(&sink).context("cannot let go of the shell's errors")

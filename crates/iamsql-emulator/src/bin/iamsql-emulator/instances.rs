@@ -4,7 +4,7 @@ use iamsql_emulator::{AddressType, CaMode, InstanceSpec, Wire};
 
 /// An instance with a PostgreSQL.
 pub(crate) fn parse(text: &str) -> Result<InstanceSpec, String> {
-    settle(text, InstanceSpec::postgres)
+    settle(text, |name| InstanceSpec::postgres(name))
 }
 
 /// An instance that echoes.
@@ -18,14 +18,20 @@ fn settle(text: &str, make: impl FnOnce(&str) -> InstanceSpec) -> Result<Instanc
     let mut addresses = Vec::new();
     let mut databases = Vec::new();
     for setting in settings.split('&').filter(|setting| !setting.is_empty()) {
-        let (key, value) = setting.split_once('=').ok_or_else(|| format!("{setting:?} is not KEY=VALUE"))?;
+        let (key, value) = setting
+            .split_once('=')
+            .ok_or_else(|| format!("{setting:?} is not KEY=VALUE"))?;
         spec = match key {
             "ca" => spec.ca_mode(match value {
                 "internal" => CaMode::Internal,
                 "cas" => CaMode::Cas,
                 "customer" => CaMode::CustomerCas,
                 "none" => CaMode::Unspecified,
-                _ => return Err(format!("ca is internal, cas, customer or none, not {value:?}")),
+                _ => {
+                    return Err(format!(
+                        "ca is internal, cas, customer or none, not {value:?}"
+                    ));
+                }
             }),
             "address" => {
                 match value {
@@ -45,7 +51,10 @@ fn settle(text: &str, make: impl FnOnce(&str) -> InstanceSpec) -> Result<Instanc
             "certificate" => {
                 let name = serde_json::Value::from(value);
                 let certificate = serde_json::from_value(name);
-                spec.certificate(certificate.map_err(|_| format!("no server certificate is called {value:?}"))?)
+                spec.certificate(
+                    certificate
+                        .map_err(|_| format!("no server certificate is called {value:?}"))?,
+                )
             }
             "database" => {
                 databases.push(value.to_string());
@@ -82,7 +91,10 @@ mod tests {
         let spec =
             parse("example.com:p:r:i?ca=cas&address=private&iam=off&database=a&database=b&certificate=two_common_names")
                 .unwrap();
-        assert_eq!((spec.name.as_str(), spec.database), ("example.com:p:r:i", Database::Postgres));
+        assert_eq!(
+            (spec.name.as_str(), spec.database),
+            ("example.com:p:r:i", Database::Postgres)
+        );
         assert_eq!(spec.ca_mode, CaMode::Cas);
         assert!(!spec.iam && spec.addresses.len() == 1);
         assert_eq!(spec.databases, ["a", "b"]);
@@ -92,7 +104,11 @@ mod tests {
 
     #[test]
     fn unknown_settings_are_named() {
-        for (text, word) in [("p:r:i?colour=red", "colour"), ("p:r:i?iam=maybe", "maybe"), ("p:r:i?iam", "iam")] {
+        for (text, word) in [
+            ("p:r:i?colour=red", "colour"),
+            ("p:r:i?iam=maybe", "maybe"),
+            ("p:r:i?iam", "iam"),
+        ] {
             assert!(parse(text).unwrap_err().contains(word), "{text}");
         }
     }

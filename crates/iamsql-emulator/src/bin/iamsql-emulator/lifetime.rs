@@ -32,15 +32,27 @@ impl Watch {
             let pid = Pid::from_raw(pid).filter(|pid| runs(*pid));
             others.push(pid.context("--exit-with names no running process")?);
         }
-        let parent = if options.exit_with_parent || options.background { getppid() } else { None };
+        let parent = if options.exit_with_parent || options.background {
+            getppid()
+        } else {
+            None
+        };
         if options.background {
             if others.is_empty() {
                 // Zero when the leader is outside this container: then there is nobody to end with.
-                others.extend(getsid(None).ok().filter(|leader| Some(*leader) != Pid::from_raw(std::process::id() as i32)));
+                others.extend(
+                    getsid(None)
+                        .ok()
+                        .filter(|leader| Some(*leader) != Pid::from_raw(std::process::id() as i32)),
+                );
             }
             setsid().context("cannot leave the session")?;
         }
-        Ok(Watch { parent, parent_for_good: options.exit_with_parent, others })
+        Ok(Watch {
+            parent,
+            parent_for_good: options.exit_with_parent,
+            others,
+        })
     }
 
     /// Starts to listen.
@@ -55,7 +67,8 @@ impl Watch {
     }
 
     fn is_over(&self) -> bool {
-        self.parent.is_some_and(|parent| getppid() != Some(parent)) || self.others.iter().any(|pid| !runs(*pid))
+        self.parent.is_some_and(|parent| getppid() != Some(parent))
+            || self.others.iter().any(|pid| !runs(*pid))
     }
 }
 

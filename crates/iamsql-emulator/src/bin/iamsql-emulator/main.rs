@@ -36,9 +36,15 @@ fn run(options: &Options) -> anyhow::Result<()> {
     if options.env {
         return background::start();
     }
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::INFO)
+        .init();
     let watch = Watch::new(options)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
     runtime.block_on(serve(options, watch))
 }
 
@@ -67,7 +73,11 @@ async fn serve(options: &Options, watch: Watch) -> anyhow::Result<()> {
     served
 }
 
-async fn announce(options: &Options, emulator: &Emulator, users: &[(String, String)]) -> anyhow::Result<()> {
+async fn announce(
+    options: &Options,
+    emulator: &Emulator,
+    users: &[(String, String)],
+) -> anyhow::Result<()> {
     options.write_files(emulator).await?;
     ready::print_line(emulator, users)?;
     if options.background {

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use iamsql_emulator::{Emulator, EmulatorBuilder, INSTANCE, InstanceSpec, PROJECT, Principal, SERVICE_ACCOUNT};
+use iamsql_emulator::{
+    Emulator, EmulatorBuilder, INSTANCE, InstanceSpec, PROJECT, Principal, SERVICE_ACCOUNT,
+};
 
 use crate::instances;
 
@@ -111,13 +113,21 @@ impl Options {
             .certificate_lifetime(self.certificate_lifetime)
             .token_lifetime(self.token_lifetime);
         let known = [SERVICE_ACCOUNT, iamsql_emulator::HUMAN, "none"];
-        let attached = std::iter::once(&self.attached).filter(|email| !known.contains(&email.as_str()));
+        let attached =
+            std::iter::once(&self.attached).filter(|email| !known.contains(&email.as_str()));
         for email in self.principals.iter().chain(attached) {
             anyhow::ensure!(email.contains('@'), "{email:?} is no e-mail address");
             builder = builder.principal(Principal::human(email));
         }
-        let default = (self.instances.is_empty() && self.echoes.is_empty()).then(|| InstanceSpec::postgres(INSTANCE));
-        for spec in self.instances.iter().chain(&self.echoes).cloned().chain(default) {
+        let default = (self.instances.is_empty() && self.echoes.is_empty())
+            .then(|| InstanceSpec::postgres(INSTANCE));
+        for spec in self
+            .instances
+            .iter()
+            .chain(&self.echoes)
+            .cloned()
+            .chain(default)
+        {
             builder = builder.instance(spec);
         }
         for (name, password) in users {
@@ -140,14 +150,23 @@ impl Options {
 
     /// The built-in database users and their passwords.
     pub(crate) fn users(&self) -> Vec<(String, String)> {
-        let given = std::env::var("IAMSQL_EMULATOR_PASSWORD").ok().filter(|password| !password.is_empty());
-        vec![(self.user.clone(), given.unwrap_or_else(iamsql_emulator::random_password))]
+        let given = std::env::var("IAMSQL_EMULATOR_PASSWORD")
+            .ok()
+            .filter(|password| !password.is_empty());
+        vec![(
+            self.user.clone(),
+            given.unwrap_or_else(iamsql_emulator::random_password),
+        )]
     }
 
     /// Writes the credential files that were asked for.
     pub(crate) async fn write_files(&self, emulator: &Emulator) -> anyhow::Result<()> {
         if let Some(path) = &self.service_account_key {
-            let email = if self.attached == "none" { SERVICE_ACCOUNT } else { &self.attached };
+            let email = if self.attached == "none" {
+                SERVICE_ACCOUNT
+            } else {
+                &self.attached
+            };
             write_private(path, &emulator.service_account_key(email).await?)?;
         }
         if let Some(path) = &self.authorized_user {
@@ -158,7 +177,10 @@ impl Options {
 
     /// Removes them: their keys mean nothing after this run.
     pub(crate) fn remove_files(&self) {
-        for path in [&self.service_account_key, &self.authorized_user].into_iter().flatten() {
+        for path in [&self.service_account_key, &self.authorized_user]
+            .into_iter()
+            .flatten()
+        {
             // Somebody else may have removed it first.
             let _ = std::fs::remove_file(path);
         }
@@ -170,18 +192,29 @@ fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     if let Ok(found) = std::fs::symlink_metadata(path) {
         let private = found.is_file() && found.permissions().mode() & 0o077 == 0;
-        anyhow::ensure!(private, "{} exists and is not a private file", path.display());
+        anyhow::ensure!(
+            private,
+            "{} exists and is not a private file",
+            path.display()
+        );
         std::fs::remove_file(path).with_context(|| format!("cannot replace {}", path.display()))?;
     }
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
     let mut file = file.with_context(|| format!("cannot write {}", path.display()))?;
-    file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+    file.write_all(text.as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// `1500ms`, `90s`, `5m`, `1h`, or seconds without a unit.
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let count: u64 = digits.parse().map_err(|_| format!("{text:?} is no time such as 1500ms, 90s, 5m or 1h"))?;
+    let count: u64 = digits
+        .parse()
+        .map_err(|_| format!("{text:?} is no time such as 1500ms, 90s, 5m or 1h"))?;
     match &text[digits.len()..] {
         "ms" => Ok(Duration::from_millis(count)),
         "" | "s" => Ok(Duration::from_secs(count)),
@@ -197,7 +230,13 @@ mod tests {
 
     #[test]
     fn times_have_units() {
-        for (text, wanted) in [("1500ms", 1500), ("90s", 90_000), ("90", 90_000), ("5m", 300_000), ("1h", 3_600_000)] {
+        for (text, wanted) in [
+            ("1500ms", 1500),
+            ("90s", 90_000),
+            ("90", 90_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(wanted)), "{text}");
         }
         for bad in ["", "h", "5 m", "-1s", "1d", "1.5h"] {
@@ -213,7 +252,10 @@ mod tests {
         write_private(&path, "one").unwrap();
         write_private(&path, "two").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "two");
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(write_private(&path, "three").is_err());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "two");

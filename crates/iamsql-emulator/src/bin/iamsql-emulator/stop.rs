@@ -11,7 +11,8 @@ use crate::ready::{CONTROL, PID, VARIABLES};
 
 /// Ends the emulator that the environment names.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let variable = |name| std::env::var(name).with_context(|| format!("{name} is not set: nothing to stop"));
+    let variable =
+        |name| std::env::var(name).with_context(|| format!("{name} is not set: nothing to stop"));
     let host = variable("IAMSQL_EMULATOR_HOST")?;
     let bearer = variable(CONTROL)?;
     let pid: Option<i32> = variable(PID)?.parse().ok();
@@ -29,7 +30,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
 /// A request without a client library: the program needs no other.
 fn ask(host: &str, bearer: &str) -> anyhow::Result<()> {
-    let address: SocketAddr = host.parse().with_context(|| format!("{host:?} is no address"))?;
+    let address: SocketAddr = host
+        .parse()
+        .with_context(|| format!("{host:?} is no address"))?;
     let mut stream = match TcpStream::connect_timeout(&address, LIMIT) {
         Ok(stream) => stream,
         // Gone already: there is only the environment to clean.
@@ -44,14 +47,21 @@ fn ask(host: &str, bearer: &str) -> anyhow::Result<()> {
     stream.write_all(request.as_bytes()).context("cannot ask")?;
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).context("no answer")?;
-    anyhow::ensure!(&answer == b"HTTP/1.1 202", "the emulator at {host} refused: is this its environment?");
+    anyhow::ensure!(
+        &answer == b"HTTP/1.1 202",
+        "the emulator at {host} refused: is this its environment?"
+    );
     Ok(())
 }
 
 fn wait(pid: Pid) -> anyhow::Result<()> {
     let end = Instant::now() + LIMIT;
     while !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH)) {
-        anyhow::ensure!(Instant::now() < end, "process {} does not end", pid.as_raw_nonzero());
+        anyhow::ensure!(
+            Instant::now() < end,
+            "process {} does not end",
+            pid.as_raw_nonzero()
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
