@@ -106,7 +106,7 @@ impl EmulatorBuilder {
     }
 
     /// Notes every issued secret in a file in this directory (mode 0700), so that a suite can search its output for them.
-    /// Default: nowhere.
+    /// Default: the directory that `IAMSQL_EMULATOR_ISSUED_LOG` names, else nowhere.
     pub fn issued_log(mut self, directory: impl Into<PathBuf>) -> Self {
         self.issued_log = Some(directory.into());
         self
@@ -411,6 +411,7 @@ async fn launch(builder: EmulatorBuilder) -> anyhow::Result<Arc<World>> {
     let host = listener.local_addr()?.to_string();
     let issued = builder
         .issued_log
+        .or_else(|| std::env::var_os(ISSUED_LOG).map(PathBuf::from))
         .as_deref()
         .map(IssuedLog::in_directory)
         .transpose()?
@@ -499,3 +500,5 @@ pub const HUMAN: &str = "jane@example.com";
 /// The PostgreSQL instance of this project's documentation.
 pub const INSTANCE: &str = "your-project-id:us-central1:demo-postgres";
 const HOUR: Duration = Duration::from_secs(3600);
+
+const ISSUED_LOG: &str = "IAMSQL_EMULATOR_ISSUED_LOG";

@@ -70,7 +70,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     authorized_user: Option<PathBuf>,
 
-    /// Notes every issued secret in a file in this directory (mode 0700), for suites that search their output.
+    /// Notes every issued secret in a file in this directory (mode 0700), for suites that search their output. Default:
+    /// IAMSQL_EMULATOR_ISSUED_LOG, else nowhere.
     #[arg(long, value_name = "DIRECTORY")]
     issued_log: Option<PathBuf>,
 
