@@ -3,7 +3,9 @@
 
 mod connector;
 mod control;
+mod data;
 mod error;
+mod face;
 mod instance;
 mod options;
 mod secret;
@@ -12,7 +14,16 @@ mod user;
 pub use connector::{Connector, ConnectorBuilder};
 pub use control::credentials::{Credentials, Scope, Token, TokenSource};
 pub use control::environment::Environment;
+pub use data::connection::Connection;
 pub use error::{Detail, Error, ErrorKind, Result};
+pub use face::stream::Stream;
+#[cfg(unix)]
+pub use face::{
+    blocking::BlockingSocket,
+    listener::{ListenOptions, PrivateListener},
+    nonblocking::NonBlockingSocket,
+    pair::Pair,
+};
 pub use instance::Instance;
 pub use options::{AuthMode, ConnectOptions, IpType, RefreshStrategy};
 pub use secret::Secret;

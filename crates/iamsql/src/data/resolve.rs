@@ -1,0 +1,111 @@
+//! Which of an instance's addresses to dial.
+
+use std::net::SocketAddr;
+
+use crate::control::Target;
+use crate::error::{Detail, Error, ErrorKind, Result};
+use crate::options::{CLOUD_SQL_PORT, IpType};
+
+/// The addresses of the type asked for, in the order to try them.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] naming the types that the instance does have.
+pub(crate) fn addresses(target: &Target, wanted: IpType) -> Result<Vec<SocketAddr>> {
+    let of_type = |ip_type: IpType| -> Vec<SocketAddr> {
+        target
+            .addresses
+            .iter()
+            .filter(|(its_type, _)| *its_type == ip_type)
+            .map(|(_, ip)| SocketAddr::new(*ip, CLOUD_SQL_PORT))
+            .collect()
+    };
+    let found = match wanted {
+        IpType::Auto => [IpType::Public, IpType::Private]
+            .map(of_type)
+            .into_iter()
+            .find(|found| !found.is_empty())
+            .unwrap_or_default(),
+        one => of_type(one),
+    };
+    match found.is_empty() {
+        true => Err(absent(target, wanted)),
+        false => Ok(found),
+    }
+}
+
+fn absent(target: &Target, wanted: IpType) -> Error {
+    let has: Vec<&str> = [IpType::Public, IpType::Private]
+        .into_iter()
+        .filter(|ip_type| {
+            target
+                .addresses
+                .iter()
+                .any(|(its_type, _)| its_type == ip_type)
+        })
+        .map(name)
+        .collect();
+    let error =
+        |message| Error::new(ErrorKind::NotFound, message).with_detail(Detail::NoAddress(wanted));
+    match has.first() {
+        None => error("the instance has no address that can be dialled".to_owned())
+            .with_advice("give the instance a public address, or a private one in your network"),
+        Some(other) => error(format!(
+            "the instance has no {} address, only {}",
+            name(wanted),
+            has.join(" and ")
+        ))
+        .with_advice(format!("ask for ip_type {other} (or AUTO)")),
+    }
+}
+
+fn name(ip_type: IpType) -> &'static str {
+    match ip_type {
+        IpType::Public => "PUBLIC",
+        IpType::Private => "PRIVATE",
+        IpType::Auto => "PUBLIC or PRIVATE",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::testing;
+
+    #[test]
+    fn each_type_finds_its_own_address_and_auto_prefers_the_public_one() {
+        let both = testing::target_at(&[
+            (IpType::Private, "10.20.0.3"),
+            (IpType::Public, "203.0.113.9"),
+        ]);
+        for (wanted, address) in [
+            (IpType::Public, "203.0.113.9:3307"),
+            (IpType::Private, "10.20.0.3:3307"),
+            (IpType::Auto, "203.0.113.9:3307"),
+        ] {
+            assert_eq!(
+                addresses(&both, wanted).unwrap(),
+                [address.parse().unwrap()],
+                "{wanted:?}"
+            );
+        }
+        let private = testing::target_at(&[(IpType::Private, "10.20.0.3")]);
+        assert_eq!(
+            addresses(&private, IpType::Auto).unwrap(),
+            ["10.20.0.3:3307".parse().unwrap()]
+        );
+    }
+
+    #[test]
+    fn an_absent_type_says_what_there_is_and_how_to_ask_for_it() {
+        let private = testing::target_at(&[(IpType::Private, "10.20.0.3")]);
+        let error = addresses(&private, IpType::Public).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert_eq!(
+            error.to_string(),
+            "the instance has no PUBLIC address, only PRIVATE"
+        );
+        assert_eq!(error.advice(), Some("ask for ip_type PRIVATE (or AUTO)"));
+        let none = addresses(&testing::target_at(&[]), IpType::Auto).unwrap_err();
+        assert_eq!(none.kind(), ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,215 @@
+//! Carries bytes between a local Unix socket and an instance, 64 KiB at a time, and holds no buffer while idle.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::UnixStream;
+
+use super::stream::Stream;
+use crate::data::Route;
+use crate::data::buffer::Buffer;
+use crate::data::connection::{Connection, is_certificate_refusal};
+use crate::error::{Error, ErrorKind};
+
+/// A session that the server refused before it answered: the client is still there and waits for a first word.
+pub(crate) struct Refused {
+    pub(crate) local: UnixStream,
+    /// What the client has said so far, if that is all kept.
+    pub(crate) said: Vec<u8>,
+    pub(crate) error: Error,
+}
+
+/// Pumps until both sides are done or one is gone.
+///
+/// If the first thing that the server sends is a refusal of our certificate, dials once more with a new certificate and
+/// says again what the client had said.
+pub(crate) async fn run(
+    local: UnixStream,
+    connection: Connection,
+    route: &Route,
+) -> Result<(), Box<Refused>> {
+    let refused = match carry(local, connection, Vec::new()).await {
+        Err(refused) if is_certificate_refusal(&refused.error) => refused,
+        ended => return ended,
+    };
+    match route.connect().await {
+        Ok(connection) => carry(refused.local, connection, refused.said).await,
+        Err(error) => Err(Box::new(Refused { error, ..*refused })),
+    }
+}
+
+async fn carry(
+    local: UnixStream,
+    connection: Connection,
+    said: Vec<u8>,
+) -> Result<(), Box<Refused>> {
+    let remote = match connection.into_stream() {
+        Ok(remote) => remote,
+        Err(error) => {
+            let error = Error::new(ErrorKind::Network, "the socket could not be watched")
+                .with_source(error);
+            return Err(Box::new(Refused { local, said, error }));
+        }
+    };
+    let mut pump = Pump::new(local, remote, &said);
+    let ended = poll_fn(|cx| pump.poll(cx)).await;
+    if let Err(Broken::Remote(error)) = ended {
+        let refusal = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<Error>());
+        if let (Some(said), Some(error)) = (pump.kept.take(), refusal) {
+            let (local, error) = (pump.local, error.clone());
+            return Err(Box::new(Refused { local, said, error }));
+        }
+    }
+    // A server that does not take our goodbye in time is not waited for.
+    let _ = tokio::time::timeout(GOODBYE, pump.remote.shutdown()).await;
+    Ok(())
+}
+
+struct Pump {
+    local: UnixStream,
+    remote: Stream,
+    up: Buffer,
+    down: Buffer,
+    /// What the client said before the server's first word; none once that came, or once it is too much to keep.
+    kept: Option<Vec<u8>>,
+    up_ended: bool,
+    up_done: bool,
+    down_ended: bool,
+    down_done: bool,
+}
+
+enum Broken {
+    Local,
+    Remote(io::Error),
+}
+
+impl Pump {
+    fn new(local: UnixStream, remote: Stream, said: &[u8]) -> Self {
+        let mut up = Buffer::new();
+        up.space()[..said.len()].copy_from_slice(said);
+        up.advance(said.len());
+        Pump {
+            local,
+            remote,
+            up,
+            down: Buffer::new(),
+            kept: Some(Vec::new()),
+            up_ended: false,
+            up_done: false,
+            down_ended: false,
+            down_done: false,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        // Downwards first: a refusal explains why upwards fails.
+        let down = self.poll_down(cx)?;
+        let up = self.poll_up(cx)?;
+        match self.up_done && (self.down_done || self.local_is_gone()) {
+            true => Poll::Ready(Ok(())),
+            false => {
+                debug_assert!(up.is_pending() || down.is_pending());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        while !self.up_done {
+            if !self.up.is_empty() {
+                let written = Pin::new(&mut self.remote).poll_write(cx, self.up.filled());
+                let count = ready!(written).map_err(Broken::Remote)?;
+                self.keep(count);
+                self.up.consume(count);
+            } else if self.up_ended {
+                ready!(Pin::new(&mut self.remote).poll_shutdown(cx)).map_err(Broken::Remote)?;
+                self.up_done = true;
+            } else {
+                let mut space = ReadBuf::new(self.up.space());
+                match Pin::new(&mut self.local).poll_read(cx, &mut space) {
+                    Poll::Ready(Ok(())) => {
+                        let count = space.filled().len();
+                        self.up.advance(count);
+                        self.up_ended = count == 0;
+                    }
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Local)),
+                    Poll::Pending => {
+                        self.up.release();
+                        ready!(Pin::new(&mut self.remote).poll_flush(cx))
+                            .map_err(Broken::Remote)?;
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+        self.up.release();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        while !self.down_done {
+            if !self.down.is_empty() {
+                let written = Pin::new(&mut self.local).poll_write(cx, self.down.filled());
+                match ready!(written) {
+                    Ok(count) if count > 0 => self.down.consume(count),
+                    _ => return Poll::Ready(Err(Broken::Local)),
+                }
+            } else if self.down_ended {
+                // The other end may be closed already, which is as good.
+                let _ = ready!(Pin::new(&mut self.local).poll_shutdown(cx));
+                self.down_done = true;
+            } else {
+                let mut space = ReadBuf::new(self.down.space());
+                match Pin::new(&mut self.remote).poll_read(cx, &mut space) {
+                    Poll::Ready(Ok(())) => {
+                        let count = space.filled().len();
+                        self.down.advance(count);
+                        self.down_ended = count == 0;
+                    }
+                    // To a driver a server that only closes the socket has closed it.
+                    Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                        self.down_ended = true;
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Remote(error))),
+                    Poll::Pending => {
+                        self.down.release();
+                        return Poll::Pending;
+                    }
+                }
+                if self.remote.is_answered() {
+                    self.kept = None;
+                }
+            }
+        }
+        self.down.release();
+        Poll::Ready(Ok(()))
+    }
+
+    fn keep(&mut self, count: usize) {
+        if let Some(kept) = &mut self.kept {
+            match kept.len() + count <= MAX_KEPT {
+                true => kept.extend_from_slice(&self.up.filled()[..count]),
+                false => self.kept = None,
+            }
+        }
+    }
+
+    /// Whether the local side has closed its end altogether, rather than only stopped writing.
+    fn local_is_gone(&self) -> bool {
+        let mut watched = [PollFd::new(&self.local, PollFlags::empty())];
+        let asked = poll(&mut watched, Some(&Timespec::default()));
+        asked.is_ok() && watched[0].revents().contains(PollFlags::HUP)
+    }
+}
+
+/// How much of what the client said before the server's first word is kept for saying it again.
+const MAX_KEPT: usize = 8 * 1024;
+
+const GOODBYE: Duration = Duration::from_secs(1);
