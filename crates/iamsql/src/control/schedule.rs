@@ -12,6 +12,8 @@ pub(crate) struct View {
     pub(crate) expires: Option<SystemTime>,
     /// Before this moment another fetch gains nothing, or was asked not to come.
     pub(crate) not_before: SystemTime,
+    /// The last fetch failed.
+    pub(crate) failed: bool,
     /// A server refused the certificate at hand.
     pub(crate) forced: bool,
     pub(crate) strategy: RefreshStrategy,
@@ -38,7 +40,7 @@ pub(crate) fn at_connect(view: View) -> AtConnect {
         .and_then(|expires| expires.duration_since(view.now).ok())
         .filter(|left| !left.is_zero());
     match left {
-        None if too_early => AtConnect::Refuse,
+        None if too_early && view.failed => AtConnect::Refuse,
         None => AtConnect::Fetch,
         Some(_) if view.forced => AtConnect::Fetch,
         Some(left) if left > MARGIN || too_early => AtConnect::Serve,

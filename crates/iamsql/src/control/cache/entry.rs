@@ -66,6 +66,7 @@ impl State {
             now,
             expires: self.current.as_ref().map(|target| target.expires),
             not_before: self.not_before,
+            failed: self.refused.is_some(),
             forced: self.forced,
             strategy,
         }

@@ -25,14 +25,13 @@ impl Source for Fixed {
         }
     }
 
+    /// The login token's, where there is one: the API token may be another's.
     async fn principal(&self, patience: &Patience) -> Result<Option<String>> {
-        match &self.tokeninfo {
-            Some(tokeninfo) => {
-                let token = self.login.as_ref().unwrap_or(&self.api);
-                Ok(tokeninfo.ask(token, patience).await?.email)
-            }
-            None => Ok(None),
-        }
+        let Some(tokeninfo) = &self.tokeninfo else {
+            return Ok(None);
+        };
+        let token = self.login.as_ref().unwrap_or(&self.api);
+        Ok(tokeninfo.ask(token, patience).await?.email)
     }
 }
 

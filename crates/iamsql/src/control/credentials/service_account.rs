@@ -48,31 +48,19 @@ impl ServiceAccountKey {
             Some(uri) => uri.clone(),
             None => format!("https://oauth2.{}/token", endpoints.universe),
         };
-        let key = ServiceAccountKey {
+        let private_key = Secret::new(file.private_key);
+        parse(&private_key)?;
+        Ok(ServiceAccountKey {
             email: file.client_email,
             key_id: file.private_key_id,
-            private_key: Secret::new(file.private_key),
+            private_key,
             token_endpoint: endpoints.token_url("token_uri", &token_uri)?,
-        };
-        key.parse()?;
-        Ok(key)
-    }
-
-    fn parse(&self) -> Result<KeyPair> {
-        let malformed = || unusable("holds no usable RSA private key");
-        let der = PrivateKeyDer::from_pem_slice(self.private_key.expose().as_bytes())
-            .map_err(|_| malformed())?;
-        match &der {
-            PrivateKeyDer::Pkcs8(key) => KeyPair::from_pkcs8(key.secret_pkcs8_der()),
-            PrivateKeyDer::Pkcs1(key) => KeyPair::from_der(key.secret_pkcs1_der()),
-            _ => return Err(malformed()),
-        }
-        .map_err(|_| malformed())
+        })
     }
 
     pub(super) fn open(self, http: Arc<Http>, clock: Arc<dyn Clock>) -> Result<ServiceAccount> {
         Ok(ServiceAccount {
-            pair: self.parse()?,
+            pair: parse(&self.private_key)?,
             key: self,
             http,
             clock,
@@ -148,6 +136,18 @@ impl ServiceAccount {
             URL_SAFE_NO_PAD.encode(signature)
         )))
     }
+}
+
+fn parse(private_key: &Secret) -> Result<KeyPair> {
+    let malformed = || unusable("holds no usable RSA private key");
+    let der =
+        PrivateKeyDer::from_pem_slice(private_key.expose().as_bytes()).map_err(|_| malformed())?;
+    match &der {
+        PrivateKeyDer::Pkcs8(key) => KeyPair::from_pkcs8(key.secret_pkcs8_der()),
+        PrivateKeyDer::Pkcs1(key) => KeyPair::from_der(key.secret_pkcs1_der()),
+        _ => return Err(malformed()),
+    }
+    .map_err(|_| malformed())
 }
 
 fn unusable(why: &str) -> Error {

@@ -149,7 +149,7 @@ impl Tokens {
         let needed = match self.source.constancy() {
             Constancy::Fixed => false,
             Constancy::Bound => checked.is_some() && !fresh,
-            Constancy::Foreign => !fresh,
+            Constancy::Foreign => true,
         };
         if !needed {
             return Ok(());
@@ -232,7 +232,7 @@ const API_MARGIN: Duration = Duration::from_secs(4 * 60);
 /// A login token bounds a certificate's life, so another instance gets a used one only while it is young.
 const LOGIN_MARGIN: Duration = Duration::from_secs(30 * 60);
 const ASSUMED_LIFE: Duration = Duration::from_secs(4 * 60);
-/// How old the last look at the principal may be.
+/// How old the last look at a principal that is bound from outside may be.
 const CHECK_AGE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
