@@ -31,6 +31,8 @@ pub(crate) struct Authority {
     pub(crate) certificate: CertificateDer<'static>,
     pub(crate) pem: String,
     pub(crate) common_name: String,
+    /// Makes the subject unlike every other authority's: clients find a signer by its subject.
+    pub(crate) qualifier: String,
     pub(crate) serial: String,
     pub(crate) created: SystemTime,
     pub(crate) expires: SystemTime,
@@ -38,24 +40,32 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    /// A self-signed authority. With `ca` false its certificate says CA:FALSE, so that nothing it signs may be trusted.
-    pub(crate) fn new(common_name: &str, kind: KeyKind, ca: bool) -> anyhow::Result<Self> {
+    /// A new self-signed authority.
+    pub(crate) fn new(common_name: &str, kind: KeyKind) -> anyhow::Result<Self> {
+        Self::make(common_name, hex(&random_bytes(16)), kind, true)
+    }
+
+    /// An authority that calls itself the same and has another key. With `ca` false its certificate says CA:FALSE, so
+    /// that nothing it signs may be trusted.
+    pub(crate) fn impostor(&self, kind: KeyKind, ca: bool) -> anyhow::Result<Self> {
+        Self::make(&self.common_name, self.qualifier.clone(), kind, ca)
+    }
+
+    fn make(common_name: &str, qualifier: String, kind: KeyKind, ca: bool) -> anyhow::Result<Self> {
         let key = generate_key(kind)?;
         let created = SystemTime::now() - CLOCK_SKEW;
         let expires = created + AUTHORITY_LIFE;
         let mut params = params(common_name, created, expires);
+        let qualifier_type = DnType::CustomDnType(DN_QUALIFIER_OID.to_vec());
+        let printable = DnValue::PrintableString(qualifier.as_str().try_into()?);
+        params.distinguished_name.push(qualifier_type, printable);
         params.is_ca = if ca {
             IsCa::Ca(BasicConstraints::Unconstrained)
         } else {
             IsCa::ExplicitNoCa
         };
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let serial = hex(params
-            .serial_number
-            .as_ref()
-            .expect("set above")
-            .to_bytes()
-            .as_slice());
+        let serial = serial_text(&params);
         let certificate = params
             .self_signed(&key)
             .context("cannot sign a CA certificate")?;
@@ -63,6 +73,7 @@ impl Authority {
             certificate: certificate.der().clone(),
             pem: certificate.pem(),
             common_name: common_name.to_string(),
+            qualifier,
             serial,
             created,
             expires,
@@ -102,6 +113,15 @@ fn params(common_name: &str, from: SystemTime, until: SystemTime) -> Certificate
     serial[0] = serial[0] & 0x7f | 0x40;
     params.serial_number = Some(SerialNumber::from(serial));
     params
+}
+
+/// The serial number in lower-case hex.
+fn serial_text(params: &CertificateParams) -> String {
+    hex(params
+        .serial_number
+        .as_ref()
+        .expect("every certificate gets one")
+        .as_ref())
 }
 
 /// A subject in the style of Cloud SQL's, with as many common names as given (two at most).
@@ -148,6 +168,7 @@ fn whole_second_after(time: SystemTime) -> OffsetDateTime {
     time.replace_nanosecond(0).expect("zero is a nanosecond") + Duration::from_secs(1)
 }
 
+const DN_QUALIFIER_OID: [u64; 4] = [2, 5, 4, 46];
 const COMMON_NAME_OID: [u64; 4] = [2, 5, 4, 3];
 const CLOCK_SKEW: Duration = Duration::from_secs(60);
 const AUTHORITY_LIFE: Duration = Duration::from_secs(3650 * 24 * 3600);

@@ -198,7 +198,7 @@ async fn settings(world: &World, instance: &Instance) -> Value {
             "kind": "sql#sslCert",
             "certSerialNumber": trust.authority.serial,
             "cert": trust.pem,
-            "commonName": format!("C=US,O=Google\\, Inc,CN={}", trust.authority.common_name),
+            "commonName": format!("C=US,O=Google\\, Inc,CN={},dnQualifier={}", trust.authority.common_name, trust.authority.qualifier),
             "sha1Fingerprint": hex(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &trust.authority.certificate).as_ref()),
             "instance": instance.name.instance,
             "createTime": timestamp(trust.authority.created),

@@ -261,8 +261,7 @@ pub(crate) async fn make_authority(
     common_name: &'static str,
     kind: KeyKind,
 ) -> anyhow::Result<Arc<Authority>> {
-    let authority =
-        tokio::task::spawn_blocking(move || Authority::new(common_name, kind, true)).await;
+    let authority = tokio::task::spawn_blocking(move || Authority::new(common_name, kind)).await;
     Ok(Arc::new(authority.expect("no panic")?))
 }
 

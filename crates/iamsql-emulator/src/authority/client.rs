@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use rcgen::{ExtendedKeyUsagePurpose, PublicKeyData as _, SubjectPublicKeyInfo};
 
-use super::{Authority, CLOCK_SKEW, hex, leaf};
+use super::{Authority, CLOCK_SKEW, leaf, serial_text};
 
 /// A signed client certificate.
 pub(crate) struct ClientCertificate {
@@ -48,12 +48,7 @@ pub(crate) fn sign_client(
         SystemTime::now() + lifetime,
         ExtendedKeyUsagePurpose::ClientAuth,
     );
-    let serial = hex(params
-        .serial_number
-        .as_ref()
-        .expect("leaf sets one")
-        .to_bytes()
-        .as_slice());
+    let serial = serial_text(&params);
     let certificate = params
         .signed_by(key, &authority.issuer)
         .context("cannot sign a client certificate")?;
@@ -94,8 +89,7 @@ mod tests {
 
     #[test]
     fn the_certificate_lives_at_least_as_long_as_asked() {
-        let authority =
-            Authority::new("Google Cloud SQL Client CA", KeyKind::EcdsaP256, true).unwrap();
+        let authority = Authority::new("Google Cloud SQL Client CA", KeyKind::EcdsaP256).unwrap();
         let key = public_key(&generate_key(KeyKind::Rsa2048).unwrap().public_key_pem()).unwrap();
         let before = SystemTime::now();
         let certificate = sign_client(&authority, &key, Duration::from_millis(1500)).unwrap();

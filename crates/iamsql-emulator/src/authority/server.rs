@@ -131,12 +131,10 @@ pub(crate) fn issue_server(
         ServerCertificate::NotYetValid => from = now + DAY,
         ServerCertificate::ClientAuthOnly => usage = ExtendedKeyUsagePurpose::ClientAuth,
         ServerCertificate::SignerNotCa => {
-            listed = Arc::new(Authority::new(&authority.common_name, kind, false)?);
+            listed = Arc::new(authority.impostor(kind, false)?);
             signer = listed.clone();
         }
-        ServerCertificate::ForeignCa => {
-            signer = Arc::new(Authority::new(&authority.common_name, kind, true)?)
-        }
+        ServerCertificate::ForeignCa => signer = Arc::new(authority.impostor(kind, true)?),
     }
     let mut params = leaf(&common_names[0], from, until, usage);
     params.distinguished_name =

@@ -1,10 +1,11 @@
 //! One API call: noted, disturbed if a fault says so, answered.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::{StreamExt as _, stream};
 
 use super::Peer;
 use crate::calls::Call;
@@ -154,17 +155,16 @@ fn json(body: Bytes) -> Response {
 
 /// An answer that promises more bytes than come.
 fn cut_off() -> Response {
-    let pieces = [
-        Ok(Bytes::from_static(b"{\"kind\": ")),
-        Err(std::io::Error::other("reset by a fault")),
+    let begin = stream::once(async { Ok(Bytes::from_static(b"{\"kind\": ")) });
+    let end = stream::once(async {
+        // What was said so far must leave before the connection ends.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Err(std::io::Error::other("reset by a fault"))
+    });
+    let body = Body::from_stream(begin.chain(end));
+    let headers = [
+        (header::CONTENT_TYPE, "application/json; charset=UTF-8"),
+        (header::CONTENT_LENGTH, "4096"),
     ];
-    let body = Body::from_stream(futures_util::stream::iter(pieces));
-    (
-        [
-            (header::CONTENT_TYPE, "application/json; charset=UTF-8"),
-            (header::CONTENT_LENGTH, "4096"),
-        ],
-        body,
-    )
-        .into_response()
+    (headers, body).into_response()
 }

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn each_wrong_certificate_is_wrong_in_its_own_way() {
     let authority =
-        Arc::new(Authority::new("Google Cloud SQL Server CA", KeyKind::EcdsaP256, true).unwrap());
+        Arc::new(Authority::new("Google Cloud SQL Server CA", KeyKind::EcdsaP256).unwrap());
     let key = super::super::generate_key(KeyKind::EcdsaP256).unwrap();
     let dns = ["a1.b2.us-central1.sql.goog.".to_string()];
     let names = ServerNames {

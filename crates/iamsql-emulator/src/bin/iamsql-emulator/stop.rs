@@ -56,7 +56,7 @@ fn ask(host: &str, bearer: &str) -> anyhow::Result<()> {
 
 fn wait(pid: Pid) -> anyhow::Result<()> {
     let end = Instant::now() + LIMIT;
-    while !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH)) {
+    while runs(pid) {
         anyhow::ensure!(
             Instant::now() < end,
             "process {} does not end",
@@ -65,6 +65,16 @@ fn wait(pid: Pid) -> anyhow::Result<()> {
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
+}
+
+/// A process that has ended stays listed until somebody asks how; in a container that may be never.
+fn runs(pid: Pid) -> bool {
+    let listed = !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH));
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    let state = stat
+        .ok()
+        .and_then(|stat| stat.rsplit_once(") ")?.1.chars().next());
+    listed && state != Some('Z')
 }
 
 fn is_name(text: &str) -> bool {

@@ -1,0 +1,10 @@
+//! The emulator's endpoints as a client sees them, over real sockets; no database is needed.
+
+mod client;
+mod control;
+mod faults;
+mod guard;
+mod metadata;
+mod server;
+mod sqladmin;
+mod token;
