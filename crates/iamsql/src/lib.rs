@@ -4,6 +4,7 @@
 mod connector;
 mod control;
 mod data;
+mod drivers;
 mod error;
 mod face;
 mod instance;
@@ -15,6 +16,8 @@ pub use connector::{Connector, ConnectorBuilder};
 pub use control::credentials::{Credentials, Scope, Token, TokenSource};
 pub use control::environment::Environment;
 pub use data::connection::Connection;
+#[cfg(feature = "tokio-postgres")]
+pub use drivers::tokio_postgres::PostgresBuilder;
 pub use error::{Detail, Error, ErrorKind, Result};
 pub use face::stream::Stream;
 #[cfg(unix)]
