@@ -157,7 +157,7 @@ fn token(world: &World, email: &str, scopes: Option<&str>) -> Response {
     }
     let (text, token) = world
         .tokens
-        .from_metadata(email, &scopes, world.settings.token_lifetime);
+        .hand_out(email, &scopes, world.settings.token_lifetime);
     let left = token
         .expires
         .duration_since(SystemTime::now())

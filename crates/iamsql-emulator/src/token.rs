@@ -70,7 +70,7 @@ impl Tokens {
     }
 
     /// The token that the metadata server hands out: the same one until shortly before its end, as on Google Cloud.
-    pub(crate) fn from_metadata(
+    pub(crate) fn hand_out(
         &self,
         principal: &str,
         scopes: &BTreeSet<String>,
@@ -137,13 +137,13 @@ mod tests {
     #[test]
     fn the_metadata_server_repeats_a_token_until_shortly_before_its_end() {
         let tokens = Tokens::new(IssuedLog::nowhere());
-        let (first, _) = tokens.from_metadata("a@b", &scopes(), Duration::from_secs(3600));
-        let (again, token) = tokens.from_metadata("a@b", &scopes(), Duration::from_secs(3600));
+        let (first, _) = tokens.hand_out("a@b", &scopes(), Duration::from_secs(3600));
+        let (again, token) = tokens.hand_out("a@b", &scopes(), Duration::from_secs(3600));
         assert_eq!(first, again);
         assert_ne!(
             first,
             tokens
-                .from_metadata("c@d", &scopes(), Duration::from_secs(3600))
+                .hand_out("c@d", &scopes(), Duration::from_secs(3600))
                 .0
         );
         tokens.revoke_principal("a@b");
@@ -151,7 +151,7 @@ mod tests {
         assert_ne!(
             first,
             tokens
-                .from_metadata("a@b", &scopes(), Duration::from_secs(3600))
+                .hand_out("a@b", &scopes(), Duration::from_secs(3600))
                 .0
         );
     }
@@ -159,11 +159,8 @@ mod tests {
     #[test]
     fn an_expired_token_is_not_repeated() {
         let tokens = Tokens::new(IssuedLog::nowhere());
-        let (first, _) = tokens.from_metadata("a@b", &scopes(), Duration::ZERO);
-        assert_ne!(
-            first,
-            tokens.from_metadata("a@b", &scopes(), Duration::ZERO).0
-        );
+        let (first, _) = tokens.hand_out("a@b", &scopes(), Duration::ZERO);
+        assert_ne!(first, tokens.hand_out("a@b", &scopes(), Duration::ZERO).0);
     }
 
     #[test]
