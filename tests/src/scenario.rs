@@ -7,7 +7,7 @@ use iamsql_emulator::{AddressType, Effect, Endpoint, Fault, InstanceSpec, Server
 use crate::door::Door;
 use crate::outcome::Expected;
 use crate::request::Request;
-use crate::world::{CLIENT, CLIENT_USER, SOMEBODY_ELSES_USER, World};
+use crate::world::{BUILT_IN_USER, CLIENT, CLIENT_USER, SOMEBODY_ELSES_USER, World};
 
 /// One row of the table.
 pub struct Scenario {
@@ -55,6 +55,22 @@ fn logins() -> Vec<Scenario> {
             doors: derives_users,
             request: |_, name| Request::to(name).user(CLIENT).iam(true),
             expected: |_| logged_in(CLIENT_USER),
+            ..healthy()
+        },
+        Scenario {
+            name: "login-with-a-password",
+            request: |world, name| {
+                Request::to(name).user(BUILT_IN_USER).password(&world.password).iam(false)
+            },
+            expected: |_| logged_in(BUILT_IN_USER),
+            ..healthy()
+        },
+        Scenario {
+            name: "login-with-a-password-beside-iam",
+            request: |world, name| {
+                Request::to(name).user(BUILT_IN_USER).password(&world.password).iam(true)
+            },
+            expected: |_| logged_in(BUILT_IN_USER),
             ..healthy()
         },
         Scenario {
@@ -166,6 +182,23 @@ fn refusals_of_the_admin_api() -> Vec<Scenario> {
             faults: |name| vec![Fault::new(Endpoint::ConnectSettings, Effect::status(403)).instance(name)],
             request: |_, name| Request::to(name).user(CLIENT_USER).iam(true),
             expected: |_| failure("IAMSQL_PERMISSION", &["403", "roles/cloudsql.client"]),
+            ..healthy()
+        },
+        Scenario {
+            name: "no-login-role",
+            request: |world, name| {
+                Request::to(name)
+                    .user("no-login@your-project-id.iam")
+                    .iam(true)
+                    .variable("IAMSQL_EMULATOR_HOST", &world.host_without_login_role)
+            },
+            expected: |door| {
+                let refusal = "Cloud SQL IAM service account authentication failed for user \"no-login@your-project-id.iam\"";
+                match door {
+                    Door::Node => failure("28000", &[refusal]),
+                    _ => failure("IAMSQL_LOGIN", &[refusal]),
+                }
+            },
             ..healthy()
         },
         Scenario {
