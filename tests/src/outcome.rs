@@ -51,11 +51,21 @@ impl Expected {
     pub fn contradicts(&self, outcome: &Outcome) -> Option<String> {
         match (self, outcome) {
             (Expected::User(wanted), Outcome::LoggedIn { user, .. }) if user == wanted => None,
-            (Expected::User(wanted), other) => Some(format!("wanted a login as {wanted}, got {other:?}")),
+            (Expected::User(wanted), other) => {
+                Some(format!("wanted a login as {wanted}, got {other:?}"))
+            }
             (Expected::Failure { code, .. }, other @ Outcome::LoggedIn { .. }) => {
                 Some(format!("wanted {code}, got {other:?}"))
             }
-            (Expected::Failure { code, within, says }, Outcome::Refused { code: got, message, advice, seconds }) => {
+            (
+                Expected::Failure { code, within, says },
+                Outcome::Refused {
+                    code: got,
+                    message,
+                    advice,
+                    seconds,
+                },
+            ) => {
                 let text = format!("{message}\n{}", advice.as_deref().unwrap_or_default());
                 if got.as_deref().is_some_and(|got| got != *code) {
                     return Some(format!("wanted {code}, got {got:?}: {text}"));
@@ -63,7 +73,9 @@ impl Expected {
                 if Duration::from_secs_f64(*seconds) > *within {
                     return Some(format!("took {seconds:.1} s, more than {within:?}: {text}"));
                 }
-                says.iter().find(|part| !text.contains(part.as_str())).map(|part| format!("{text:?} does not say {part:?}"))
+                says.iter()
+                    .find(|part| !text.contains(part.as_str()))
+                    .map(|part| format!("{text:?} does not say {part:?}"))
             }
         }
     }

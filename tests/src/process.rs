@@ -32,8 +32,15 @@ pub struct Ended {
 
 impl Client {
     /// Starts `program` with nothing in its environment but PATH, its directories and `environment`.
-    pub fn start(program: &Path, arguments: &[String], environment: &BTreeMap<String, String>) -> Result<Self> {
-        let scratch = tempfile::Builder::new().prefix("e2e-").tempdir().context("a scratch directory")?;
+    pub fn start(
+        program: &Path,
+        arguments: &[String],
+        environment: &BTreeMap<String, String>,
+    ) -> Result<Self> {
+        let scratch = tempfile::Builder::new()
+            .prefix("e2e-")
+            .tempdir()
+            .context("a scratch directory")?;
         let mut command = Command::new(program);
         command
             .args(arguments)
@@ -47,18 +54,34 @@ impl Client {
         for (variable, name) in DIRECTORIES {
             let directory = scratch.path().join(name);
             std::fs::create_dir(&directory)?;
-            std::fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+            std::fs::set_permissions(
+                &directory,
+                std::os::unix::fs::PermissionsExt::from_mode(0o700),
+            )?;
             command.env(variable, directory);
         }
         command.envs(environment);
-        let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
-        let group = child.id().and_then(|id| Pid::from_raw(id as i32)).context("the client ended at once")?;
-        Ok(Client { child, group, scratch })
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let group = child
+            .id()
+            .and_then(|id| Pid::from_raw(id as i32))
+            .context("the client ended at once")?;
+        Ok(Client {
+            child,
+            group,
+            scratch,
+        })
     }
 
     /// Writes one line to its standard input and closes it.
     pub async fn tell(&mut self, line: &str) -> Result<()> {
-        let mut input = self.child.stdin.take().context("standard input is closed")?;
+        let mut input = self
+            .child
+            .stdin
+            .take()
+            .context("standard input is closed")?;
         input.write_all(line.as_bytes()).await?;
         input.write_all(b"\n").await?;
         Ok(())
@@ -66,7 +89,11 @@ impl Client {
 
     /// Waits until a line of standard output contains `text`; false if the client closes its output before.
     pub async fn says(&mut self, text: &str, limit: Duration) -> Result<bool> {
-        let output = self.child.stdout.as_mut().context("standard output is taken")?;
+        let output = self
+            .child
+            .stdout
+            .as_mut()
+            .context("standard output is taken")?;
         let mut lines = BufReader::new(output).lines();
         let found = async {
             while let Some(line) = lines.next_line().await? {
@@ -76,7 +103,9 @@ impl Client {
             }
             anyhow::Ok(false)
         };
-        timeout(limit, found).await.with_context(|| format!("no {text:?} within {limit:?}"))?
+        timeout(limit, found)
+            .await
+            .with_context(|| format!("no {text:?} within {limit:?}"))?
     }
 
     /// Asks the client to end.
@@ -90,18 +119,37 @@ impl Client {
         let (out, err) = (self.child.stdout.take(), self.child.stderr.take());
         let reading = async {
             tokio::try_join!(
-                async { if let Some(mut out) = out { out.read_to_string(&mut stdout).await } else { Ok(0) } },
-                async { if let Some(mut err) = err { err.read_to_string(&mut stderr).await } else { Ok(0) } },
+                async {
+                    if let Some(mut out) = out {
+                        out.read_to_string(&mut stdout).await
+                    } else {
+                        Ok(0)
+                    }
+                },
+                async {
+                    if let Some(mut err) = err {
+                        err.read_to_string(&mut stderr).await
+                    } else {
+                        Ok(0)
+                    }
+                },
             )
         };
-        let ended = timeout(limit, async { tokio::try_join!(async { self.child.wait().await }, reading) }).await;
+        let ended = timeout(limit, async {
+            tokio::try_join!(async { self.child.wait().await }, reading)
+        })
+        .await;
         let Ok(ended) = ended else {
             let _ = kill_process_group(self.group, Signal::KILL);
             bail!("still running after {limit:?}; said {stdout:?} {stderr:?}");
         };
         let (status, _) = ended?;
         self.demand_nothing_left().await?;
-        Ok(Ended { code: status.code(), stdout, stderr })
+        Ok(Ended {
+            code: status.code(),
+            stdout,
+            stderr,
+        })
     }
 
     async fn demand_nothing_left(&self) -> Result<()> {
@@ -115,7 +163,11 @@ impl Client {
         }
         let left: Vec<PathBuf> = DIRECTORIES
             .iter()
-            .flat_map(|(_, name)| std::fs::read_dir(self.scratch.path().join(name)).into_iter().flatten())
+            .flat_map(|(_, name)| {
+                std::fs::read_dir(self.scratch.path().join(name))
+                    .into_iter()
+                    .flatten()
+            })
             .filter_map(|entry| Some(entry.ok()?.path()))
             .collect();
         match left.is_empty() {
@@ -125,5 +177,9 @@ impl Client {
     }
 }
 
-const DIRECTORIES: [(&str, &str); 3] = [("HOME", "home"), ("TMPDIR", "tmp"), ("XDG_RUNTIME_DIR", "run")];
+const DIRECTORIES: [(&str, &str); 3] = [
+    ("HOME", "home"),
+    ("TMPDIR", "tmp"),
+    ("XDG_RUNTIME_DIR", "run"),
+];
 const LINGER: Duration = Duration::from_secs(2);

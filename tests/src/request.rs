@@ -31,7 +31,10 @@ pub struct Request {
 impl Request {
     /// A login to this instance as whoever the environment says the client is.
     pub fn to(instance: impl Into<String>) -> Self {
-        Request { instance: instance.into(), ..Request::default() }
+        Request {
+            instance: instance.into(),
+            ..Request::default()
+        }
     }
 
     /// Names the database user.

@@ -42,7 +42,10 @@ pub async fn run(world: Arc<World>, checkout: Arc<Checkout>, filter: &str) -> Re
             let (world, checkout, at_once) = (world.clone(), checkout.clone(), at_once.clone());
             let (scenario, instance) = (scenario.clone(), instance.clone());
             rows.spawn(async move {
-                let _permit = at_once.acquire().await.expect("the semaphore is never closed");
+                let _permit = at_once
+                    .acquire()
+                    .await
+                    .expect("the semaphore is never closed");
                 let begun = Instant::now();
                 let mut heard = String::new();
                 let verdict = row(&world, &checkout, &scenario, &instance, door, &mut heard).await;
@@ -54,7 +57,11 @@ pub async fn run(world: Arc<World>, checkout: Arc<Checkout>, filter: &str) -> Re
             });
         }
     }
-    let mut report = Report { passed: 0, failed: Vec::new(), heard: String::new() };
+    let mut report = Report {
+        passed: 0,
+        failed: Vec::new(),
+        heard: String::new(),
+    };
     while let Some(row) = rows.join_next().await {
         let (label, verdict, heard) = row?;
         report.heard.push_str(&heard);

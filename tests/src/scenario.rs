@@ -60,7 +60,10 @@ fn logins() -> Vec<Scenario> {
         Scenario {
             name: "login-with-a-password",
             request: |world, name| {
-                Request::to(name).user(BUILT_IN_USER).password(&world.password).iam(false)
+                Request::to(name)
+                    .user(BUILT_IN_USER)
+                    .password(&world.password)
+                    .iam(false)
             },
             expected: |_| logged_in(BUILT_IN_USER),
             ..healthy()
@@ -68,7 +71,10 @@ fn logins() -> Vec<Scenario> {
         Scenario {
             name: "login-with-a-password-beside-iam",
             request: |world, name| {
-                Request::to(name).user(BUILT_IN_USER).password(&world.password).iam(true)
+                Request::to(name)
+                    .user(BUILT_IN_USER)
+                    .password(&world.password)
+                    .iam(true)
             },
             expected: |_| logged_in(BUILT_IN_USER),
             ..healthy()
@@ -77,8 +83,9 @@ fn logins() -> Vec<Scenario> {
             name: "login-as-somebody-else",
             request: |_, name| Request::to(name).user(SOMEBODY_ELSES_USER).iam(true),
             expected: |door| {
-                let refusal =
-                    format!("Cloud SQL IAM service account authentication failed for user \"{SOMEBODY_ELSES_USER}\"");
+                let refusal = format!(
+                    "Cloud SQL IAM service account authentication failed for user \"{SOMEBODY_ELSES_USER}\""
+                );
                 match door {
                     // These drivers own the login: iamsql carries bytes and cannot add to the server's words.
                     Door::Proxy => failure("IAMSQL_LOGIN", &[&refusal]),
@@ -96,7 +103,11 @@ fn bad_calls() -> Vec<Scenario> {
         Scenario {
             name: "malformed-instance-name",
             instance: |_| None,
-            request: |_, _| Request::to("your-project-id:demo-postgres").user(CLIENT_USER).iam(true),
+            request: |_, _| {
+                Request::to("your-project-id:demo-postgres")
+                    .user(CLIENT_USER)
+                    .iam(true)
+            },
             expected: |_| failure("IAMSQL_CONFIG", &["PROJECT:REGION:INSTANCE"]),
             ..healthy()
         },
@@ -117,7 +128,9 @@ fn bad_calls() -> Vec<Scenario> {
         Scenario {
             name: "wrong-region",
             request: |_, name| {
-                Request::to(name.replace("us-central1", "europe-west4")).user(CLIENT_USER).iam(true)
+                Request::to(name.replace("us-central1", "europe-west4"))
+                    .user(CLIENT_USER)
+                    .iam(true)
             },
             expected: |_| failure("IAMSQL_CONFIG", &["europe-west4", "us-central1"]),
             ..healthy()
@@ -126,8 +139,13 @@ fn bad_calls() -> Vec<Scenario> {
             name: "absent-address-type",
             doors: |door| door != Door::Proxy,
             instance: |name| Some(InstanceSpec::postgres(name).addresses([AddressType::Primary])),
-            request: |_, name| Request::to(name).user(CLIENT_USER).iam(true).ip_type("PRIVATE"),
-            expected: |_| failure("IAMSQL_NOT_FOUND", &["private"]),
+            request: |_, name| {
+                Request::to(name)
+                    .user(CLIENT_USER)
+                    .iam(true)
+                    .ip_type("PRIVATE")
+            },
+            expected: |_| failure("IAMSQL_NOT_FOUND", &["PRIVATE", "PUBLIC"]),
             ..healthy()
         },
         Scenario {
@@ -155,7 +173,12 @@ fn bad_credentials() -> Vec<Scenario> {
                     .variable("GCE_METADATA_HOST", "127.0.0.1:1")
             },
             doors: takes_an_admin_endpoint,
-            expected: |_| failure("IAMSQL_CREDENTIALS", &["gcloud auth application-default login"]),
+            expected: |_| {
+                failure(
+                    "IAMSQL_CREDENTIALS",
+                    &["gcloud auth application-default login"],
+                )
+            },
             ..healthy()
         },
         Scenario {
@@ -179,7 +202,9 @@ fn refusals_of_the_admin_api() -> Vec<Scenario> {
     vec![
         Scenario {
             name: "forbidden",
-            faults: |name| vec![Fault::new(Endpoint::ConnectSettings, Effect::status(403)).instance(name)],
+            faults: |name| {
+                vec![Fault::new(Endpoint::ConnectSettings, Effect::status(403)).instance(name)]
+            },
             request: |_, name| Request::to(name).user(CLIENT_USER).iam(true),
             expected: |_| failure("IAMSQL_PERMISSION", &["403", "roles/cloudsql.client"]),
             ..healthy()
@@ -203,7 +228,9 @@ fn refusals_of_the_admin_api() -> Vec<Scenario> {
         },
         Scenario {
             name: "quota-exhausted-for-ever",
-            faults: |name| vec![Fault::new(Endpoint::ConnectSettings, Effect::status(429)).instance(name)],
+            faults: |name| {
+                vec![Fault::new(Endpoint::ConnectSettings, Effect::status(429)).instance(name)]
+            },
             request: |_, name| Request::to(name).user(CLIENT_USER).iam(true).timeout(SHORT),
             expected: |_| failure("IAMSQL_UNAVAILABLE", &["429"]),
             ..healthy()
@@ -230,9 +257,16 @@ fn broken_networks() -> Vec<Scenario> {
         },
         Scenario {
             name: "wrong-server-identity",
-            instance: |name| Some(InstanceSpec::postgres(name).certificate(ServerCertificate::WrongName)),
+            instance: |name| {
+                Some(InstanceSpec::postgres(name).certificate(ServerCertificate::WrongName))
+            },
             request: |_, name| Request::to(name).user(CLIENT_USER).iam(true),
-            expected: |_| failure("IAMSQL_TLS", &["expected \"your-project-id:wrong-server-identity\""]),
+            expected: |_| {
+                failure(
+                    "IAMSQL_TLS",
+                    &["expected \"your-project-id:wrong-server-identity\""],
+                )
+            },
             ..healthy()
         },
     ]
@@ -264,7 +298,11 @@ fn logged_in(user: &str) -> Expected {
 }
 
 fn failure(code: &'static str, says: &[&str]) -> Expected {
-    Expected::Failure { code, within: WITHIN, says: says.iter().map(ToString::to_string).collect() }
+    Expected::Failure {
+        code,
+        within: WITHIN,
+        says: says.iter().map(ToString::to_string).collect(),
+    }
 }
 
 /// A deadline short enough to wait for, in seconds.

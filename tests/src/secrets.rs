@@ -24,8 +24,16 @@ pub fn found(text: &str, issued: &Path) -> Result<Vec<String>> {
             secrets.push(serde_json::from_str::<Issued>(line)?);
         }
     }
-    ensure!(!secrets.is_empty(), "{} names no issued secret", issued.display());
-    Ok(secrets.iter().filter(|issued| shows(text, &issued.secret)).map(|issued| issued.what.clone()).collect())
+    ensure!(
+        !secrets.is_empty(),
+        "{} names no issued secret",
+        issued.display()
+    );
+    Ok(secrets
+        .iter()
+        .filter(|issued| shows(text, &issued.secret))
+        .map(|issued| issued.what.clone())
+        .collect())
 }
 
 fn shows(text: &str, secret: &str) -> bool {
@@ -38,7 +46,13 @@ fn shows(text: &str, secret: &str) -> bool {
     let escaped = secret.replace('\n', "\\n");
     let url: String = secret
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "-._~".contains(c) { c.to_string() } else { format!("%{:02X}", c as u32) })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-._~".contains(c) {
+                c.to_string()
+            } else {
+                format!("%{:02X}", c as u32)
+            }
+        })
         .collect();
     text.contains(secret)
         || text.contains(&percent)

@@ -10,7 +10,10 @@ use iamsql_e2e::secrets;
 use iamsql_e2e::world::World;
 
 fn main() -> ExitCode {
-    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    let filter = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'))
+        .unwrap_or_default();
     if std::env::args().any(|argument| argument == "--list") {
         println!("scenarios: test");
         return ExitCode::SUCCESS;
@@ -34,10 +37,19 @@ async fn scenarios(filter: &str) -> Result<bool> {
     let mut report = run(world.clone(), checkout, filter).await?;
     let world = Arc::into_inner(world).context("every row has ended")?;
     world.emulator.shutdown().await;
-    report.failed.extend(secrets::found(&report.heard, &issued)?.into_iter().map(|what| format!("{what} was written by a client")));
+    let shown = secrets::found(&report.heard, &issued)?;
+    report.failed.extend(
+        shown
+            .into_iter()
+            .map(|what| format!("a client wrote a secret: {what}")),
+    );
     for reason in &report.failed {
         println!("failed: {reason}");
     }
-    println!("scenarios: {} passed, {} failed", report.passed, report.failed.len());
+    println!(
+        "scenarios: {} passed, {} failed",
+        report.passed,
+        report.failed.len()
+    );
     Ok(report.failed.is_empty())
 }

@@ -16,7 +16,11 @@ async fn main() -> anyhow::Result<()> {
     let answer = ask(&request).await;
     let seconds = begun.elapsed().as_secs_f64();
     let outcome = match answer {
-        Ok((user, version)) => Outcome::LoggedIn { user, version, seconds },
+        Ok((user, version)) => Outcome::LoggedIn {
+            user,
+            version,
+            seconds,
+        },
         Err(error) => Outcome::Refused {
             code: Some(error.code().to_owned()),
             message: error.chain(),
@@ -44,16 +48,22 @@ async fn ask(request: &Request) -> iamsql::Result<(String, String)> {
     if let Some(ip_type) = &request.ip_type {
         options = options.ip_type(ip_type.parse()?);
     }
-    let mut login = connector.postgres(&request.instance).dbname(DATABASE).options(options);
+    let mut login = connector
+        .postgres(&request.instance)
+        .dbname(DATABASE)
+        .options(options);
     if let Some(user) = &request.user {
         login = login.user(user);
     }
     if let Some(password) = &request.password {
-        login = login.password(password);
+        login = login.password(password.as_str());
     }
     let (client, connection) = login.connect().await?;
     let driving = tokio::spawn(connection);
-    let row = client.query_one(QUERY, &[]).await.expect("the query is right");
+    let row = client
+        .query_one(QUERY, &[])
+        .await
+        .expect("the query is right");
     let answer = (row.get(0), row.get(1));
     drop(client);
     let _ = driving.await;
