@@ -68,7 +68,7 @@ impl Engine {
         let issuer = Arc::new(GoogleIssuer {
             tokens: tokens.clone(),
             admin: CloudSql::new(
-                http,
+                http.clone(),
                 spec.endpoints.admin.clone(),
                 spec.quota_project.clone(),
             ),
@@ -77,9 +77,9 @@ impl Engine {
             settings: Mutex::new(HashMap::new()),
         });
         let (runtime, stop) = start_thread()?;
-        // By the time that anybody needs the key it may be there.
-        let early = issuer.clone();
-        runtime.spawn(async move { early.key.get().await.map(drop) });
+        // By the time that anybody needs them they may be there.
+        let (early, admin) = (issuer.clone(), spec.endpoints.admin.clone());
+        runtime.spawn(async move { tokio::join!(early.key.get(), http.prepare(&admin)) });
         Ok(Engine {
             cache: Cache::new(issuer.clone(), clock, spec.strategy, runtime.clone()),
             issuer,

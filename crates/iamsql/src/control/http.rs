@@ -114,6 +114,12 @@ impl Http {
         }
     }
 
+    /// Gets ready to speak to `endpoint`: reading the system's certificates takes longer than many a request.
+    pub(crate) async fn prepare(&self, endpoint: &Endpoint) {
+        // The first request reports what is wrong.
+        let _ = self.client(endpoint).await;
+    }
+
     async fn try_once(&self, call: &Call, patience: &Patience) -> Result<Answer> {
         let limit = call.limit.min(patience.remaining());
         tokio::time::timeout_at(Instant::now() + limit, self.exchange(call))

@@ -40,6 +40,16 @@ pub(crate) struct Known {
     failures: u32,
 }
 
+impl Known {
+    /// Old settings are better than none while asking for new ones fails; but an instance that is gone is gone.
+    fn instead_of(&self, error: &Error) -> Result<Arc<Settings>> {
+        match &self.settings {
+            Some(old) if error.is_retryable() => Ok(old.clone()),
+            _ => Err(error.clone()),
+        }
+    }
+}
+
 #[async_trait]
 impl Issuer for GoogleIssuer {
     async fn issue(
@@ -95,7 +105,7 @@ impl GoogleIssuer {
         if let Some((error, until)) = &known.refused
             && now < *until
         {
-            return Err(error.clone());
+            return known.instead_of(error);
         }
         match self.fetch_settings(instance, patience).await {
             Ok(settings) => {
@@ -113,11 +123,9 @@ impl GoogleIssuer {
                 let backoff = schedule::backoff(known.failures, self.clock.chance());
                 let pause = schedule::refused_for(!error.is_retryable(), backoff);
                 let until = error.retry_at().unwrap_or(now).max(now + pause);
-                known.refused = Some((error.clone(), until));
-                match &known.settings {
-                    Some(old) if error.is_retryable() => Ok(old.clone()),
-                    _ => Err(error),
-                }
+                let outcome = known.instead_of(&error);
+                known.refused = Some((error, until));
+                outcome
             }
         }
     }
