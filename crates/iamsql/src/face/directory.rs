@@ -22,8 +22,8 @@ pub(crate) struct Directory {
     base: OwnedFd,
     descriptor: OwnedFd,
     name: String,
-    device: u64,
-    inode: u64,
+    /// Device and inode tell it from whatever else may come to stand at the path.
+    made: Stat,
     owner: Pid,
 }
 
@@ -90,7 +90,7 @@ impl Directory {
     }
 
     fn is_same(&self, found: &Stat) -> bool {
-        found.st_dev as u64 == self.device && found.st_ino as u64 == self.inode
+        found.st_dev == self.made.st_dev && found.st_ino == self.made.st_ino
     }
 }
 
@@ -132,14 +132,13 @@ fn make_named(base: &Path, name: &str) -> Result<Directory, String> {
     // The umask may have taken bits that we need.
     fchmod(&descriptor, Mode::RWXU).map_err(text)?;
     flock(&descriptor, FlockOperation::NonBlockingLockExclusive).map_err(text)?;
-    let found = fstat(&descriptor).map_err(text)?;
+    let made = fstat(&descriptor).map_err(text)?;
     let directory = Directory {
         path: base.join(name),
         base: base_descriptor,
         descriptor,
         name: name.to_owned(),
-        device: found.st_dev as u64,
-        inode: found.st_ino as u64,
+        made,
         owner: getpid(),
     };
     match directory.is_intact() {
