@@ -26,6 +26,8 @@ pub use face::{
     listener::{ListenOptions, PrivateListener},
     nonblocking::NonBlockingSocket,
     pair::Pair,
+    pump::{Local, SessionEnd},
+    relay::Unserved,
 };
 pub use instance::Instance;
 pub use options::{AuthMode, ConnectOptions, IpType, RefreshStrategy};

@@ -93,6 +93,11 @@ impl Origin {
         &self.instance
     }
 
+    /// The way here, until the server has sent data.
+    pub(crate) fn route(&self) -> Option<Route> {
+        self.unanswered.as_ref().map(|(route, _)| route.clone())
+    }
+
     /// Notes that the server has sent data, and so accepted the certificate.
     pub(crate) fn answered(&mut self) {
         self.unanswered = None;

@@ -307,8 +307,8 @@ impl Shared {
             None => self.dial().await,
         };
         let refused = match connection {
-            Ok(connection) => match pump::run(local, connection, &self.route).await {
-                Ok(()) => return,
+            Ok(connection) => match pump::run(local, connection).await {
+                Ok(_) => return,
                 Err(refused) => refused,
             },
             Err(error) => Box::new(pump::Refused {

@@ -84,9 +84,8 @@ impl Pair {
         };
         match connected {
             Ok(connection) => {
-                let route = self.route.clone();
                 tokio::spawn(async move {
-                    if let Err(refused) = pump::run(engine, connection, &route).await {
+                    if let Err(refused) = pump::run(engine, connection).await {
                         tracing::warn!(error = %refused.error.chain(), "a session ended before it began");
                     }
                 });
