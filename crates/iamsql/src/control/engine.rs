@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use reqwest::header::HeaderValue;
 use tokio::runtime::{self, Handle};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -135,8 +135,7 @@ impl Engine {
         deadline: Instant,
         work: impl FnOnce(Arc<Patience>) -> F,
     ) -> Result<T> {
-        let (trouble, _) = watch::channel(None);
-        let patience = Arc::new(Patience::reporting(deadline, trouble));
+        let patience = Arc::new(Patience::until(deadline));
         let work = work(patience.clone());
         self.run(async move {
             tokio::time::timeout_at(deadline, work)

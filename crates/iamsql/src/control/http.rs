@@ -76,6 +76,7 @@ impl Http {
         patience: &Patience,
         describe: &(dyn Fn(&Answer) -> Error + Send + Sync),
     ) -> Result<Answer> {
+        patience.begin(&format!("{} at {}", call.service, call.endpoint.origin()));
         let mut tries = 0;
         loop {
             tries += 1;
