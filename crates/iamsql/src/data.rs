@@ -5,6 +5,8 @@
 
 pub(crate) mod buffer;
 pub(crate) mod connection;
+#[cfg(unix)]
+pub(crate) mod descriptors;
 pub(crate) mod resolve;
 pub(crate) mod session;
 pub(crate) mod tcp;

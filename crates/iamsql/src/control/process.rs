@@ -36,6 +36,14 @@ impl<T> PerProcess<T> {
         None
     }
 
+    /// What the processes above this one had made when they forked, the oldest first. Their locks may be held for ever.
+    pub(crate) fn inherited(&self) -> impl Iterator<Item = &T> {
+        let process = std::process::id();
+        std::iter::successors(self.first.get(), |node| node.next.get())
+            .filter(move |node| node.process != process)
+            .filter_map(|node| node.value.as_ref())
+    }
+
     /// This process's value, made by `make` at the first call; where two threads race, one value is dropped.
     pub(crate) fn get_or_try_make<E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
         if let Some(value) = self.get() {

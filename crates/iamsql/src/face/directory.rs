@@ -14,10 +14,12 @@ use rustix::fs::{
 };
 use rustix::process::{Pid, geteuid, getpid};
 
+use crate::data::descriptors::Listed;
 use crate::error::{Error, Result};
 
 /// A directory of mode 0700 with an unguessable name, held open and locked. Dropping it removes it.
 pub(crate) struct Directory {
+    _listed: [Listed; 2],
     path: PathBuf,
     base: OwnedFd,
     descriptor: OwnedFd,
@@ -134,6 +136,7 @@ fn make_named(base: &Path, name: &str) -> Result<Directory, String> {
     flock(&descriptor, FlockOperation::NonBlockingLockExclusive).map_err(text)?;
     let made = fstat(&descriptor).map_err(text)?;
     let directory = Directory {
+        _listed: [Listed::new(&base_descriptor), Listed::new(&descriptor)],
         path: base.join(name),
         base: base_descriptor,
         descriptor,

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use super::stream::Stream;
 use crate::data::buffer::Buffer;
 use crate::data::connection::{Connection, is_certificate_refusal};
+use crate::data::descriptors::Listed;
 use crate::error::{Error, ErrorKind};
 
 /// A socket of this machine whose peer is the client.
@@ -91,6 +92,7 @@ async fn carry<L: Local>(
 }
 
 struct Pump<L> {
+    _listed: Listed,
     local: L,
     remote: Stream,
     up: Buffer,
@@ -113,6 +115,7 @@ impl<L: Local> Pump<L> {
         up.space()[..said.len()].copy_from_slice(said);
         up.advance(said.len());
         Pump {
+            _listed: Listed::new(&local.as_fd()),
             local,
             remote,
             up,
