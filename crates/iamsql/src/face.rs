@@ -2,12 +2,11 @@
 //!
 //! | face | for |
 //! |---|---|
-//! | [`stream`] | Rust drivers |
+//! | [`stream`] | Rust drivers and the proxy |
 //! | [`blocking`] | drivers that read and write a socket on their own thread |
 //! | [`nonblocking`] | drivers with an event loop of their own |
 //! | [`pair`] | whoever adopts a file descriptor |
 //! | [`listener`] | drivers that take a path only |
-//! | [`relay`] | clients of somebody else's listener: the proxy's |
 
 #[cfg(unix)]
 pub(crate) mod blocking;
@@ -25,8 +24,6 @@ pub(crate) mod peer;
 pub(crate) mod pump;
 #[cfg(unix)]
 pub(crate) mod refusal;
-#[cfg(unix)]
-pub(crate) mod relay;
 pub(crate) mod stream;
 
 #[cfg(all(test, unix))]

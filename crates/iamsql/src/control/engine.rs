@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use reqwest::header::HeaderValue;
 use tokio::runtime::{self, Handle};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -68,7 +68,7 @@ impl Engine {
         let issuer = Arc::new(GoogleIssuer {
             tokens: tokens.clone(),
             admin: CloudSql::new(
-                http.clone(),
+                http,
                 spec.endpoints.admin.clone(),
                 spec.quota_project.clone(),
             ),
@@ -77,9 +77,9 @@ impl Engine {
             settings: Mutex::new(HashMap::new()),
         });
         let (runtime, stop) = start_thread()?;
-        // By the time that anybody needs them they may be there.
-        let (early, admin) = (issuer.clone(), spec.endpoints.admin.clone());
-        runtime.spawn(async move { tokio::join!(early.key.get(), http.prepare(&admin)) });
+        // By the time that anybody needs the key it may be there.
+        let early = issuer.clone();
+        runtime.spawn(async move { early.key.get().await.map(drop) });
         Ok(Engine {
             cache: Cache::new(issuer.clone(), clock, spec.strategy, runtime.clone()),
             issuer,
@@ -135,7 +135,8 @@ impl Engine {
         deadline: Instant,
         work: impl FnOnce(Arc<Patience>) -> F,
     ) -> Result<T> {
-        let patience = Arc::new(Patience::until(deadline));
+        let (trouble, _) = watch::channel(None);
+        let patience = Arc::new(Patience::reporting(deadline, trouble));
         let work = work(patience.clone());
         self.run(async move {
             tokio::time::timeout_at(deadline, work)

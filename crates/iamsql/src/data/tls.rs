@@ -41,16 +41,8 @@ pub(crate) async fn handshake(
         }
     }
     session.rest();
-    #[cfg(unix)]
-    let listed = super::descriptors::Listed::new(&tcp);
     let tcp = tcp.into_std().map_err(|error| lost(peer, Err(error)))?;
-    Ok(Connection {
-        #[cfg(unix)]
-        listed,
-        tcp,
-        session,
-        peer,
-    })
+    Ok(Connection { tcp, session, peer })
 }
 
 async fn flush(tcp: &mut TcpStream, session: &mut Session) -> io::Result<()> {

@@ -14,18 +14,16 @@ use rustix::fs::{
 };
 use rustix::process::{Pid, geteuid, getpid};
 
-use crate::data::descriptors::Listed;
 use crate::error::{Error, Result};
 
 /// A directory of mode 0700 with an unguessable name, held open and locked. Dropping it removes it.
 pub(crate) struct Directory {
-    _listed: [Listed; 2],
     path: PathBuf,
     base: OwnedFd,
     descriptor: OwnedFd,
     name: String,
-    /// Device and inode tell it from whatever else may come to stand at the path.
-    made: Stat,
+    device: u64,
+    inode: u64,
     owner: Pid,
 }
 
@@ -92,7 +90,7 @@ impl Directory {
     }
 
     fn is_same(&self, found: &Stat) -> bool {
-        found.st_dev == self.made.st_dev && found.st_ino == self.made.st_ino
+        found.st_dev as u64 == self.device && found.st_ino as u64 == self.inode
     }
 }
 
@@ -134,14 +132,14 @@ fn make_named(base: &Path, name: &str) -> Result<Directory, String> {
     // The umask may have taken bits that we need.
     fchmod(&descriptor, Mode::RWXU).map_err(text)?;
     flock(&descriptor, FlockOperation::NonBlockingLockExclusive).map_err(text)?;
-    let made = fstat(&descriptor).map_err(text)?;
+    let found = fstat(&descriptor).map_err(text)?;
     let directory = Directory {
-        _listed: [Listed::new(&base_descriptor), Listed::new(&descriptor)],
         path: base.join(name),
         base: base_descriptor,
         descriptor,
         name: name.to_owned(),
-        made,
+        device: found.st_dev as u64,
+        inode: found.st_ino as u64,
         owner: getpid(),
     };
     match directory.is_intact() {

@@ -21,7 +21,6 @@ use super::{peer, pump, refusal};
 use crate::connector::Connector;
 use crate::data::Route;
 use crate::data::connection::Connection;
-use crate::data::descriptors::Listed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::ConnectOptions;
 
@@ -308,8 +307,8 @@ impl Shared {
             None => self.dial().await,
         };
         let refused = match connection {
-            Ok(connection) => match pump::run(local, connection).await {
-                Ok(_) => return,
+            Ok(connection) => match pump::run(local, connection, &self.route).await {
+                Ok(()) => return,
                 Err(refused) => refused,
             },
             Err(error) => Box::new(pump::Refused {
@@ -343,7 +342,6 @@ impl Shared {
 }
 
 async fn accept(shared: Arc<Shared>, listener: UnixListener) {
-    let _listed = Listed::new(&listener);
     loop {
         let accepted = tokio::select! {
             biased;

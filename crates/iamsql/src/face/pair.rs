@@ -14,7 +14,6 @@ use super::blocking::lock;
 use super::pump;
 use crate::connector::Connector;
 use crate::data::Route;
-use crate::data::descriptors::Listed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::ConnectOptions;
 
@@ -26,7 +25,7 @@ use crate::options::ConnectOptions;
 pub struct Pair {
     route: Route,
     client: Mutex<Option<OwnedFd>>,
-    engine: Mutex<Option<(Listed, StdUnixStream)>>,
+    engine: Mutex<Option<StdUnixStream>>,
     aborted: CancellationToken,
 }
 
@@ -37,7 +36,7 @@ impl Pair {
         Ok(Pair {
             route,
             client: Mutex::new(Some(client.into())),
-            engine: Mutex::new(Some((Listed::new(&engine), engine))),
+            engine: Mutex::new(Some(engine)),
             aborted: CancellationToken::new(),
         })
     }
@@ -70,7 +69,7 @@ impl Pair {
     /// Those of [`connect`](crate::Connector::connect); [`ErrorKind::Closed`] after [`abort`](Self::abort);
     /// [`ErrorKind::Config`] the second time.
     pub async fn dial(&self) -> Result<()> {
-        let (listed, engine) = lock(&self.engine)
+        let engine = lock(&self.engine)
             .take()
             .ok_or_else(|| Error::config("this socket pair was dialled already"))?;
         let engine = UnixStream::from_std(engine).map_err(no_descriptors)?;
@@ -83,12 +82,11 @@ impl Pair {
             .with_instance(self.route.instance())),
             connected = self.route.connect() => connected,
         };
-        // From here on the pump lists it.
-        drop(listed);
         match connected {
             Ok(connection) => {
+                let route = self.route.clone();
                 tokio::spawn(async move {
-                    if let Err(refused) = pump::run(engine, connection).await {
+                    if let Err(refused) = pump::run(engine, connection, &route).await {
                         tracing::warn!(error = %refused.error.chain(), "a session ended before it began");
                     }
                 });

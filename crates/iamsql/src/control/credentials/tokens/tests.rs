@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex as SyncMutex;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::*;
@@ -74,15 +75,16 @@ fn open(
         source: Box::new(source.clone()),
         clock,
         tokeninfo: None,
-        api: Single::new(None),
-        login: Single::new(None),
-        principal: Single::new(None),
+        api: Mutex::new(None),
+        login: Mutex::new(None),
+        principal: Mutex::new(None),
     };
     (source, tokens)
 }
 
 fn patience() -> Patience {
-    Patience::until(Instant::now() + Duration::from_secs(30))
+    let (trouble, _) = watch::channel(None);
+    Patience::reporting(Instant::now() + Duration::from_secs(30), trouble)
 }
 
 async fn pass(seconds: u64) {
@@ -126,9 +128,9 @@ async fn a_refused_token_is_dropped_unless_it_was_replaced_already() {
     let (source, tokens) = open(Constancy::Fixed, None, &[None]);
     let patience = patience();
     let first = tokens.api(&patience).await.unwrap();
-    tokens.forget_api(&first, &patience).await;
+    tokens.forget_api(&first).await;
     let second = tokens.api(&patience).await.unwrap();
-    tokens.forget_api(&first, &patience).await;
+    tokens.forget_api(&first).await;
     let third = tokens.api(&patience).await.unwrap();
     assert_eq!(second.secret().expose(), third.secret().expose());
     assert_eq!(source.asked.lock().unwrap().len(), 2);
