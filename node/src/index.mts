@@ -10,6 +10,5 @@ export {
   IpAddressTypes,
   RefreshStrategies,
   type TediousDriverOptions,
-  type TokenGiver,
   type UserOptions,
 } from './index.js'

@@ -3,7 +3,6 @@
  *
  * @packageDocumentation
  */
-export type { TokenGiver } from './auth.js'
 export { Connector } from './connector.js'
 export { type ErrorCode, IamsqlError } from './errors.js'
 export {

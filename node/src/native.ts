@@ -13,13 +13,6 @@ export interface NativeConnectorOptions {
   emulatorHost?: string
 }
 
-export interface NativeToken {
-  token: string
-  /** Milliseconds since 1970. */
-  expires?: number
-  principal?: string
-}
-
 export interface NativeConnectOptions {
   authMode?: string
   ipType?: string
@@ -36,8 +29,8 @@ export interface NativeConnector {
 }
 
 export interface NativePair {
-  /** The client end of the pair, the engine's until `adopted()`, null afterwards. */
-  readonly fd: number | null
+  /** The JavaScript end of the pair, owned by the engine until `adopted()`. */
+  readonly fd: number
   adopted(): void
   /** Calls `done` once, unless aborted; does not hold the event loop open. */
   dial(done: (failure: Failure | null) => void): void
@@ -45,7 +38,7 @@ export interface NativePair {
 }
 
 interface Native {
-  Connector: new (options: NativeConnectorOptions, ask?: (scope: string) => Promise<NativeToken>) => NativeConnector
+  Connector: new (options: NativeConnectorOptions) => NativeConnector
 }
 
 let loaded: Native | undefined

@@ -1,0 +1,198 @@
+//! The engine's connector, in Python's words.
+
+use iamsql::{ConnectOptions, Connection};
+use pyo3::prelude::*;
+
+use crate::credentials::Credentials;
+use crate::listener::Listener;
+use crate::options::{connect_options, seconds};
+use crate::socket::Socket;
+use crate::transport::Transport;
+use crate::{awaitable, error, runtime};
+
+/// Dials instances as one Google identity, from any thread, event loop or forked child.
+#[pyclass(frozen, module = "iamsql._native")]
+pub(crate) struct Connector(iamsql::Connector);
+
+#[pymethods]
+impl Connector {
+    #[new]
+    #[pyo3(signature = (*, ip_type=None, iam=None, timeout=None, credentials=None, quota_project=None, admin_endpoint=None,
+                        user_agent=None, universe_domain=None, refresh_strategy=None, emulator_host=None))]
+    #[expect(clippy::too_many_arguments, reason = "one per option, all by name")]
+    fn new(
+        py: Python<'_>,
+        ip_type: Option<&str>,
+        iam: Option<bool>,
+        timeout: Option<f64>,
+        credentials: Option<PyRef<'_, Credentials>>,
+        quota_project: Option<&str>,
+        admin_endpoint: Option<&str>,
+        user_agent: Option<&str>,
+        universe_domain: Option<&str>,
+        refresh_strategy: Option<&str>,
+        emulator_host: Option<&str>,
+    ) -> PyResult<Self> {
+        let mut builder = iamsql::Connector::builder();
+        if let Some(ip_type) = ip_type {
+            builder = builder.ip_type(ip_type.parse().map_err(error::raise)?);
+        }
+        if let Some(iam) = iam {
+            builder = builder.iam_auth(iam);
+        }
+        if let Some(timeout) = timeout {
+            builder = builder.timeout(seconds("timeout", timeout)?);
+        }
+        if let Some(credentials) = credentials {
+            builder = builder.credentials(credentials.0.clone());
+        }
+        if let Some(project) = quota_project {
+            builder = builder.quota_project(project);
+        }
+        if let Some(endpoint) = admin_endpoint {
+            builder = builder.dangerous_admin_endpoint(endpoint);
+        }
+        if let Some(agent) = user_agent {
+            builder = builder.user_agent(agent);
+        }
+        if let Some(domain) = universe_domain {
+            builder = builder.universe_domain(domain);
+        }
+        if let Some(strategy) = refresh_strategy {
+            builder = builder.refresh_strategy(strategy.parse().map_err(error::raise)?);
+        }
+        if let Some(host) = emulator_host {
+            builder = builder.emulator_host(host);
+        }
+        py.detach(|| builder.build_blocking())
+            .map(Connector)
+            .map_err(error::raise)
+    }
+
+    /// A blocking connection to the instance, its server's identity checked, and the user to log in as.
+    #[pyo3(signature = (instance, user=None, *, iam, ip_type=None, timeout=None))]
+    fn dial(
+        &self,
+        py: Python<'_>,
+        instance: String,
+        user: Option<String>,
+        iam: bool,
+        ip_type: Option<&str>,
+        timeout: Option<f64>,
+    ) -> PyResult<(Socket, Option<String>)> {
+        let options = connect_options(iam, ip_type, timeout)?;
+        let dialled = dialled(self.0.clone(), instance, user, iam, options);
+        let (connection, user) = runtime::wait(py, dialled)?;
+        Ok((Socket::new(py, connection), user))
+    }
+
+    /// The same for an event loop: resolves to a `Transport` and the user.
+    #[pyo3(signature = (event_loop, instance, user=None, *, iam, ip_type=None, timeout=None))]
+    fn dial_async<'py>(
+        &self,
+        event_loop: &Bound<'py, PyAny>,
+        instance: String,
+        user: Option<String>,
+        iam: bool,
+        ip_type: Option<&str>,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let options = connect_options(iam, ip_type, timeout)?;
+        let engine = self.0.clone();
+        let dialled = dialled(engine, instance, user, iam, options);
+        awaitable::spawn(event_loop, dialled, |py, (connection, user)| {
+            Ok((Transport::new(py, connection), user))
+        })
+    }
+
+    /// A private Unix socket that leads to the instance, open until closed.
+    #[pyo3(signature = (instance, *, iam, ip_type=None, timeout=None))]
+    fn listen(
+        &self,
+        py: Python<'_>,
+        instance: String,
+        iam: bool,
+        ip_type: Option<&str>,
+        timeout: Option<f64>,
+    ) -> PyResult<Listener> {
+        let options = connect_options(iam, ip_type, timeout)?;
+        Listener::open(py, self.0.clone(), instance, iam, options)
+    }
+
+    /// The database user: `given` as the instance spells it, or that of the credentials.
+    #[pyo3(signature = (instance, given=None))]
+    fn user_for(
+        &self,
+        py: Python<'_>,
+        instance: String,
+        given: Option<String>,
+    ) -> PyResult<String> {
+        let engine = self.0.clone();
+        runtime::wait(py, async move {
+            engine.user_for(&instance, given.as_deref()).await
+        })
+    }
+
+    /// The same for an event loop: resolves to the user.
+    #[pyo3(signature = (event_loop, instance, given=None))]
+    fn user_for_async<'py>(
+        &self,
+        event_loop: &Bound<'py, PyAny>,
+        instance: String,
+        given: Option<String>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let engine = self.0.clone();
+        awaitable::spawn(
+            event_loop,
+            async move { engine.user_for(&instance, given.as_deref()).await },
+            |_, user| Ok(user),
+        )
+    }
+
+    /// The e-mail of the identity that logs in, where it can be known.
+    fn principal(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        let engine = self.0.clone();
+        runtime::wait(py, async move { engine.principal().await })
+    }
+
+    /// The same for an event loop: resolves to the e-mail.
+    fn principal_async<'py>(&self, event_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let engine = self.0.clone();
+        awaitable::spawn(
+            event_loop,
+            async move { engine.principal().await },
+            |_, principal| Ok(principal),
+        )
+    }
+
+    /// Refuses new connections and ends this connector's listeners; open sessions live on.
+    fn close(&self) {
+        self.0.close();
+    }
+}
+
+async fn dialled(
+    engine: iamsql::Connector,
+    instance: String,
+    user: Option<String>,
+    iam: bool,
+    options: ConnectOptions,
+) -> iamsql::Result<(Connection, Option<String>)> {
+    tokio::try_join!(
+        engine.connection(&instance, &options),
+        login_user(&engine, &instance, iam, user)
+    )
+}
+
+/// Whom the driver logs in as: with IAM as the instance spells it, else as given.
+pub(crate) async fn login_user(
+    engine: &iamsql::Connector,
+    instance: &str,
+    iam: bool,
+    given: Option<String>,
+) -> iamsql::Result<Option<String>> {
+    match iam {
+        true => engine.user_for(instance, given.as_deref()).await.map(Some),
+        false => Ok(given),
+    }
+}

@@ -1,0 +1,303 @@
+"""The `Connector`: options in, connections of the driver asked for out.
+
+Belongs to no thread, event loop or process. A connect is decided here (`login.py`) and done by the driver's own file in
+`drivers/`.
+"""
+
+from __future__ import annotations
+
+from . import _native
+from .errors import ConfigError
+from .login import Login, running_loop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from types import TracebackType
+    from typing import Any, Callable
+
+    from .credentials import CredentialsLike
+
+
+class IpType:
+    """Which of an instance's addresses to dial."""
+
+    PUBLIC = "PUBLIC"
+    """The public address."""
+    PRIVATE = "PRIVATE"
+    """The private address, inside the VPC network."""
+    AUTO = "AUTO"
+    """The public address if the instance has one, else the private."""
+
+
+class RefreshStrategy:
+    """When certificates are renewed."""
+
+    AUTO = "AUTO"
+    """Ahead of expiry while the instance is in use, asleep while it is not."""
+    BACKGROUND = "BACKGROUND"
+    """Ahead of expiry, always."""
+    LAZY = "LAZY"
+    """Only when a connect needs it: for machines that get no CPU between requests."""
+
+
+class Connector:
+    """Connects to Cloud SQL instances as one Google identity.
+
+    Make one per process and keep it. Any thread and any event loop may use it; a forked child may too. Making one reads
+    credential files but uses no network.
+
+    Args:
+        ip_type: which address to dial, `"PUBLIC"` (default), `"PRIVATE"` or `"AUTO"`.
+        enable_iam_auth: True logs in as the IAM principal, False with a user and password. Default `None`: IAM for
+            every connect that names neither user nor password.
+        timeout: seconds that one connect may take, from the first lookup to a connection that has logged in.
+            Default 30, at most 3600.
+        credentials: a google-auth credentials object, a `iamsql.credentials.TokenSource`, or the path of a credentials
+            file. Default `None`: Application Default Credentials.
+        loop: accepted for compatibility. A connector belongs to no event loop.
+        quota_project: the project that Admin API calls are billed to. Default: that of the credentials.
+        sqladmin_api_endpoint: another Admin API, as in `"https://sqladmin.googleapis.com"`. It sees your API token.
+        user_agent: text to add to the user agent.
+        universe_domain: Default `GOOGLE_CLOUD_UNIVERSE_DOMAIN`, else `googleapis.com`.
+        refresh_strategy: when certificates are renewed, `"AUTO"` (default), `"BACKGROUND"` or `"LAZY"`.
+        resolver: accepted for compatibility as long as it is the default one: domain names are not resolved yet.
+        failover_period: accepted for compatibility; concerns domain names only.
+        credentials_json: credentials as JSON text.
+        token: a ready access token for the Admin API.
+        login_token: a ready token for the login, with `token`; it should have the scope `sqlservice.login` alone.
+        emulator_host: `HOST:PORT` of an `iamsql-emulator`. Default `IAMSQL_EMULATOR_HOST`.
+
+    Raises:
+        ConfigError: an option cannot mean anything.
+        CredentialsError: there are no usable credentials.
+    """
+
+    def __init__(
+        self,
+        ip_type: Any = "PUBLIC",
+        enable_iam_auth: bool | None = None,
+        timeout: float = 30,
+        credentials: CredentialsLike | None = None,
+        loop: Any = None,
+        quota_project: str | None = None,
+        sqladmin_api_endpoint: str | None = None,
+        user_agent: str | None = None,
+        universe_domain: str | None = None,
+        refresh_strategy: Any = "AUTO",
+        resolver: Any = None,
+        failover_period: float = 30,
+        *,
+        credentials_json: str | None = None,
+        token: str | None = None,
+        login_token: str | None = None,
+        emulator_host: str | None = None,
+    ) -> None:
+        _refuse_resolver(resolver)
+        self._ip_type = _word("ip_type", ip_type)
+        self._enable_iam_auth = _flag("enable_iam_auth", enable_iam_auth)
+        self._timeout = _seconds("timeout", timeout)
+        self._listeners: dict[tuple[str, str, bool, float], _native.Listener] = {}
+        self._native = _native.Connector(
+            ip_type=self._ip_type,
+            iam=self._enable_iam_auth,
+            timeout=self._timeout,
+            credentials=_credentials(credentials, credentials_json, token, login_token, universe_domain),
+            quota_project=quota_project,
+            admin_endpoint=sqladmin_api_endpoint,
+            user_agent=_user_agent(user_agent),
+            universe_domain=universe_domain,
+            refresh_strategy=_word("refresh_strategy", refresh_strategy),
+            emulator_host=emulator_host,
+        )
+
+    def connect(self, instance_connection_string: str, driver: str, **kwargs: Any) -> Any:
+        """A connection of `driver` to an instance, logged in.
+
+        Args:
+            instance_connection_string: `"PROJECT:REGION:INSTANCE"`.
+            driver: `"pg8000"`, `"psycopg"` or `"psycopg2"`. (`"asyncpg"` has `connect_async`.)
+            **kwargs: `user` (default with IAM: the database user of the credentials; a service account's full address
+                is corrected), `password`, `db` (or `database`, `dbname`), and for this connect alone `enable_iam_auth`,
+                `ip_type`, `timeout`. Everything else goes to the driver, except what says where to connect (`host`,
+                `port`, `ssl`), which is dropped.
+
+        Raises:
+            Error: what kind says its class. A login that the database refuses is a `LoginError`; other errors of the
+                driver pass unchanged.
+        """
+        login = self._login(instance_connection_string, driver, kwargs)
+        return login.connect()
+
+    async def connect_async(self, instance_connection_string: str, driver: str, **kwargs: Any) -> Any:
+        """The same on an event loop: `"asyncpg"`, and `"psycopg"` as an `AsyncConnection`.
+
+        The blocking drivers are accepted too and connect on a thread of the loop's executor.
+        """
+        login = self._login(instance_connection_string, driver, kwargs)
+        return await login.connect_async()
+
+    def creator(self, instance_connection_string: str, driver: str, **kwargs: Any) -> Callable[[], Any]:
+        """A function that connects, for `sqlalchemy.create_engine(..., creator=...)` and other pools.
+
+        Takes what `connect` takes, and refuses at once what can be seen to be wrong without connecting.
+        """
+        self._login(instance_connection_string, driver, kwargs).require_blocking()
+
+        def create() -> Any:
+            return self.connect(instance_connection_string, driver, **kwargs)
+
+        return create
+
+    def async_creator(
+        self, instance_connection_string: str, driver: str, **kwargs: Any
+    ) -> Callable[..., Awaitable[Any]]:
+        """The same for `sqlalchemy.ext.asyncio.create_async_engine(..., async_creator=...)` and
+        `asyncpg.create_pool(connect=...)`.
+
+        What the pool passes by name is added to `kwargs`.
+        """
+        self._login(instance_connection_string, driver, kwargs)
+
+        async def create(dsn: str | None = None, **more: Any) -> Any:
+            if dsn not in (None, instance_connection_string):
+                raise ConfigError("a creator knows its instance: give the pool no DSN")
+            return await self.connect_async(instance_connection_string, driver, **{**kwargs, **more})
+
+        return create
+
+    def user(self, instance_connection_string: str) -> str:
+        """The database user that these credentials log in as, spelled as the instance's engine wants it."""
+        return self._native.user_for(instance_connection_string)
+
+    async def user_async(self, instance_connection_string: str) -> str:
+        """The same on an event loop."""
+        user: str = await self._native.user_for_async(running_loop(), instance_connection_string)
+        return user
+
+    def close(self) -> None:
+        """Refuses new connections from now on. Open ones live on. May be called twice, and from any thread."""
+        listeners, self._listeners = self._listeners, {}
+        for listener in listeners.values():
+            listener.close()
+        self._native.close()
+
+    async def close_async(self) -> None:
+        """The same; it does not wait for anything."""
+        self.close()
+
+    def __enter__(self) -> Connector:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Connector:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<iamsql.Connector ip_type={self._ip_type} enable_iam_auth={self._enable_iam_auth}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Connector holds credentials and cannot be pickled: make one in each process")
+
+    def _login(self, instance: str, driver: str, arguments: dict[str, Any]) -> Login:
+        arguments = dict(arguments)
+        given = _flag("enable_iam_auth", arguments.pop("enable_iam_auth", None))
+        ip_type = arguments.pop("ip_type", None)
+        timeout = arguments.pop("timeout", None)
+        return Login(
+            self,
+            instance,
+            driver,
+            arguments,
+            iam=self._enable_iam_auth if given is None else given,
+            ip_type=self._ip_type if ip_type is None else _word("ip_type", ip_type),
+            timeout=self._timeout if timeout is None else _seconds("timeout", timeout),
+        )
+
+    def _listener(self, login: Login) -> _native.Listener:
+        """The one listener for this instance, address type, kind of login and timeout; a child makes its own."""
+        key = (login.instance, login.ip_type, login.iam, login.timeout)
+        known = self._listeners.get(key)
+        if known is not None and known.is_current():
+            return known
+        opened = self._native.listen(login.instance, iam=login.iam, ip_type=login.ip_type, timeout=login.timeout)
+        if known is not None:
+            self._listeners.pop(key, None)
+        # Two threads may have opened one each: the first stays.
+        kept = self._listeners.setdefault(key, opened)
+        if kept is not opened:
+            opened.close()
+        return kept
+
+
+def _credentials(
+    given: CredentialsLike | None,
+    json: str | None,
+    token: str | None,
+    login_token: str | None,
+    universe_domain: str | None,
+) -> _native.Credentials | None:
+    if login_token is not None and token is None:
+        raise ConfigError("login_token comes with token, the one for the Admin API")
+    named = [
+        name
+        for name, value in (("credentials", given), ("credentials_json", json), ("token", token))
+        if value is not None
+    ]
+    if len(named) > 1:
+        raise ConfigError(f"{' and '.join(named)} exclude each other")
+    if json is not None:
+        return _native.Credentials.json(json)
+    if token is not None:
+        return _native.Credentials.tokens(token, login_token)
+    if given is None:
+        return None
+    from .credentials import adopt
+
+    return adopt(given, universe_domain)
+
+
+def _word(option: str, value: Any) -> str:
+    """The option's text; the official enums carry it as their value."""
+    word = getattr(value, "value", value)
+    if isinstance(word, str):
+        return word.upper()
+    raise ConfigError(f"{option} is a text, not {type(value).__name__}")
+
+
+def _flag(option: str, value: Any) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    raise ConfigError(f"{option} is True, False or None, not {type(value).__name__}")
+
+
+def _seconds(option: str, value: Any) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    raise ConfigError(f"{option} is a number of seconds, not {type(value).__name__}")
+
+
+def _user_agent(given: str | None) -> str:
+    ours = f"iamsql-python/{_native.__version__}"
+    return f"{ours} {given}" if given else ours
+
+
+def _refuse_resolver(resolver: Any) -> None:
+    if resolver is None or getattr(resolver, "__name__", "") == "DefaultResolver":
+        return
+    raise ConfigError("resolver: domain names are not resolved yet; give the instance connection name")

@@ -1,0 +1,86 @@
+"""What the drivers on libpq share: they connect to the private listener's directory and report refusals as text."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import weakref
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..login import Login
+
+
+def parameters(login: Login, directory: str, user: str) -> dict[str, Any]:
+    """libpq's connection parameters. What the environment says about the way there is overruled."""
+    given = dict(login.extra)
+    given.setdefault("connect_timeout", max(2, math.ceil(login.remaining())))
+    given.update(
+        host=directory,
+        hostaddr="",
+        port=5432,
+        # The listener speaks plain PostgreSQL; TLS, and the proof of who the server is, lie behind it.
+        sslmode="disable",
+        channel_binding="disable",
+        user=user,
+    )
+    owner = _own_name()
+    if owner is not None:
+        given["requirepeer"] = owner
+    if login.database is not None:
+        given["dbname"] = login.database
+    if login.password is not None:
+        given["password"] = login.password
+    return given
+
+
+def refusal(error: Exception) -> str | None:
+    """What the server said, if `error` is a refused login. While it connects, libpq shows the text, not the code."""
+    text = str(error)
+    if not any(sign in text for sign in _REFUSALS):
+        return None
+    if "FATAL:" in text:
+        text = text.split("FATAL:", 1)[1]
+    return text.strip().splitlines()[0]
+
+
+def keep_from_children(connection: Any) -> None:
+    """Cuts `connection` off in a child that is forked while it is open: the two would mix their messages."""
+    _open.add(connection)
+
+
+def _own_name() -> str | None:
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except (ImportError, KeyError):
+        return None
+
+
+def _cut_off() -> None:
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    for connection in list(_open):
+        try:
+            os.dup2(ours.fileno(), connection.fileno(), inheritable=False)
+        except Exception:  # noqa: S110 - closed already, which each driver says in its own way
+            pass
+    ours.close()
+    _open.clear()
+
+
+_REFUSALS = (
+    "authentication failed",
+    "fe_sendauth",
+    "no pg_hba.conf entry",
+    "is not permitted to log in",
+)
+
+_open: weakref.WeakSet[Any] = weakref.WeakSet()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_cut_off)

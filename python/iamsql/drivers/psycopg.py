@@ -1,0 +1,48 @@
+"""psycopg 3 on the private listener: `connect` returns a Connection, `connect_async` an AsyncConnection."""
+
+from __future__ import annotations
+
+import psycopg
+
+from . import libpq
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from typing import Any
+
+    from ..login import Login
+
+NAME = "psycopg"
+
+
+def connect(login: Login) -> psycopg.Connection[Any]:
+    """A `psycopg.Connection`, logged in."""
+    directory, user = login.park()
+    try:
+        connection = psycopg.connect(**libpq.parameters(login, directory, user))
+    except psycopg.errors.ConnectionTimeout as error:
+        raise login.overdue() from error
+    except psycopg.OperationalError as error:
+        text = libpq.refusal(error)
+        if text is None:
+            raise
+        raise login.refused(text, user) from error
+    libpq.keep_from_children(connection)
+    return connection
+
+
+async def connect_async(login: Login, loop: AbstractEventLoop) -> psycopg.AsyncConnection[Any]:
+    """A `psycopg.AsyncConnection` of `loop`, logged in."""
+    directory, user = await login.park_async(loop)
+    try:
+        connection = await psycopg.AsyncConnection.connect(**libpq.parameters(login, directory, user))
+    except psycopg.errors.ConnectionTimeout as error:
+        raise login.overdue() from error
+    except psycopg.OperationalError as error:
+        text = libpq.refusal(error)
+        if text is None:
+            raise
+        raise await login.refused_async(loop, text, user) from error
+    libpq.keep_from_children(connection)
+    return connection

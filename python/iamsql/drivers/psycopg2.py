@@ -1,0 +1,31 @@
+"""psycopg2 on the private listener."""
+
+from __future__ import annotations
+
+import psycopg2
+
+from . import libpq
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..login import Login
+
+NAME = "psycopg2"
+
+
+def connect(login: Login) -> Any:
+    """A psycopg2 connection, logged in."""
+    directory, user = login.park()
+    try:
+        connection = psycopg2.connect(**libpq.parameters(login, directory, user))
+    except psycopg2.OperationalError as error:
+        text = libpq.refusal(error)
+        if text is not None:
+            raise login.refused(text, user) from error
+        if "timeout expired" in str(error):
+            raise login.overdue() from error
+        raise
+    libpq.keep_from_children(connection)
+    return connection
