@@ -1,0 +1,1 @@
+"""The benchmark's own machinery, on the standard library alone."""
