@@ -41,13 +41,13 @@ lint: environment
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	scripts/cargo-deny bans licenses sources
-	$(PYTHON) -m ruff check python tests scripts benches
-	$(PYTHON) -m ruff format --check python tests scripts benches
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
 	cd python && ../$(PYTHON) -m mypy
 
 fmt:
 	cargo fmt --all
-	$(PYTHON) -m ruff format python tests scripts benches
+	$(PYTHON) -m ruff format .
 
 clean:
 	cargo clean

@@ -2,6 +2,7 @@
 
 import type { Socket } from 'node:net'
 
+import { tokenSource } from './auth.js'
 import { misuse, toError } from './errors.js'
 import { native, type NativeConnectOptions, type NativeConnector } from './native.js'
 import {
@@ -15,7 +16,6 @@ import {
   toNativeConnectorOptions,
   type UserOptions,
 } from './options.js'
-import { tunnel } from './socket.js'
 
 /**
  * Connects database drivers to Cloud SQL instances as this process's Google identity.
@@ -36,10 +36,10 @@ export class Connector {
    * @throws {@link IamsqlError} `IAMSQL_CONFIG` for an option that cannot mean anything; `IAMSQL_CREDENTIALS` for an unreadable credentials file.
    */
   constructor(options: ConnectorOptions = {}) {
-    if (options.auth !== undefined && options.auth !== null) {
-      throw misuse('auth is not supported yet', { advice: 'use credentialsFile, or Application Default Credentials' })
-    }
-    this.#native = translated(() => new (native().Connector)(toNativeConnectorOptions(options)))
+    const { auth } = options
+    if (auth != null && options.credentialsFile != null) throw misuse('auth and credentialsFile exclude each other')
+    const ask = auth == null ? undefined : tokenSource(auth)
+    this.#native = translated(() => new (native().Connector)(toNativeConnectorOptions(options), ask))
   }
 
   /**
@@ -100,12 +100,14 @@ export class Connector {
     }
     const chosen: NativeConnectOptions = toNativeConnectOptions(options)
     await settled(() => this.#native.warm(instance, chosen))
+    // Loaded here, since node:net is half of what importing this package would cost.
+    const { tunnel } = require('./socket.js') as typeof import('./socket.js')
     return () => tunnel(() => this.#native.pair(instance, chosen))
   }
 }
 
 function named(instance: string | undefined, domainName?: string): string {
-  if (domainName !== undefined && domainName !== null) {
+  if (domainName != null) {
     throw misuse('domainName is not supported yet', { advice: 'pass instanceConnectionName' })
   }
   if (typeof instance !== 'string' || instance === '') throw misuse(MISSING_NAME, { code: 'ENOCONNECTIONNAME' })

@@ -10,5 +10,6 @@ export {
   IpAddressTypes,
   RefreshStrategies,
   type TediousDriverOptions,
+  type TokenGiver,
   type UserOptions,
 } from './index.js'

@@ -3,6 +3,7 @@
  *
  * @packageDocumentation
  */
+export type { TokenGiver } from './auth.js'
 export { Connector } from './connector.js'
 export { type ErrorCode, IamsqlError } from './errors.js'
 export {

@@ -13,6 +13,13 @@ export interface NativeConnectorOptions {
   emulatorHost?: string
 }
 
+export interface NativeToken {
+  token: string
+  /** Milliseconds since 1970. */
+  expires?: number
+  principal?: string
+}
+
 export interface NativeConnectOptions {
   authMode?: string
   ipType?: string
@@ -29,8 +36,8 @@ export interface NativeConnector {
 }
 
 export interface NativePair {
-  /** The JavaScript end of the pair, owned by the engine until `adopted()`. */
-  readonly fd: number
+  /** The client end of the pair, the engine's until `adopted()`, null afterwards. */
+  readonly fd: number | null
   adopted(): void
   /** Calls `done` once, unless aborted; does not hold the event loop open. */
   dial(done: (failure: Failure | null) => void): void
@@ -38,7 +45,7 @@ export interface NativePair {
 }
 
 interface Native {
-  Connector: new (options: NativeConnectorOptions) => NativeConnector
+  Connector: new (options: NativeConnectorOptions, ask?: (scope: string) => Promise<NativeToken>) => NativeConnector
 }
 
 let loaded: Native | undefined

@@ -2,6 +2,7 @@
 
 import type { Socket } from 'node:net'
 
+import type { TokenGiver } from './auth.js'
 import type { NativeConnectOptions, NativeConnectorOptions } from './native.js'
 
 /** How the database login happens. Default `PASSWORD`. */
@@ -52,8 +53,8 @@ export interface ConnectorOptions {
   userAgent?: string
   /** `HOST:PORT` of an `iamsql-emulator`. Default: the environment variable `IAMSQL_EMULATOR_HOST`. */
   emulatorHost?: string
-  /** Not supported yet: refused with `IAMSQL_CONFIG`. Use `credentialsFile` or Application Default Credentials. */
-  auth?: never
+  /** Gives tokens instead: a `GoogleAuth` or an `AuthClient` from `google-auth-library`. Its scopes are not narrowed. */
+  auth?: TokenGiver
 }
 
 /** What `getOptions()` and `getTediousOptions()` take. */

@@ -32,10 +32,10 @@ export class TunnelSocket extends Socket {
   /** Keeps the process alive while dialing, as a connecting socket does; the engine's callback does not. */
   #hold: NodeJS.Timeout | undefined
 
-  constructor(way: NativePair | Error, fd?: number) {
+  constructor(way: NativePair | Error, fd: number | null = null) {
     // Without manualStart the constructor would read, and so dial, before anybody asked.
     const options: SocketConstructorOpts & { manualStart: boolean } = { manualStart: true }
-    if (fd !== undefined) options.fd = fd
+    if (fd !== null) options.fd = fd
     super(options)
     this.#way = way
     this.#setConnecting(true)

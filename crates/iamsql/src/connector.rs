@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::control::Target;
 use crate::control::engine::{EngineSpec, Lease};
 use crate::control::process::PerProcess;
+use crate::data::resolve::addresses;
 use crate::error::{Error, ErrorKind, Result};
 use crate::instance::Instance;
 use crate::options::{AuthMode, ConnectOptions, IpType, checked_timeout};
@@ -168,7 +169,10 @@ impl Connector {
         let instance: Instance = instance.parse()?;
         let deadline = Instant::now() + self.timeout(options)?;
         let mode = self.auth_mode(options);
-        self.target(&instance, mode, deadline).await.map(drop)
+        let target = self.target(&instance, mode, deadline).await?;
+        addresses(&target, self.ip_type(options))
+            .map(drop)
+            .map_err(|error| error.with_instance(&instance))
     }
 
     /// Closes the connector and its clones: listeners and dials in flight end, new ones are refused with

@@ -5,6 +5,8 @@
 
 pub(crate) mod buffer;
 pub(crate) mod connection;
+#[cfg(unix)]
+pub(crate) mod descriptors;
 pub(crate) mod resolve;
 pub(crate) mod session;
 pub(crate) mod tcp;
@@ -128,7 +130,8 @@ impl Route {
             .0
             .targets
             .target(&self.0.instance, self.0.mode, deadline);
-        match tokio::time::timeout_at(deadline, wanted).await {
+        // The control plane keeps the deadline and knows what it was waiting for; this timer is for a stuck engine.
+        match tokio::time::timeout_at(deadline + GRACE, wanted).await {
             Ok(target) => target,
             Err(_) => Err(self.overdue("fetching the instance's settings and certificate")),
         }
@@ -227,6 +230,8 @@ fn is_stale(kind: ErrorKind) -> bool {
         ErrorKind::Network | ErrorKind::Tls | ErrorKind::Timeout
     )
 }
+
+const GRACE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

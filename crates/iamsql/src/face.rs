@@ -2,11 +2,12 @@
 //!
 //! | face | for |
 //! |---|---|
-//! | [`stream`] | Rust drivers and the proxy |
+//! | [`stream`] | Rust drivers |
 //! | [`blocking`] | drivers that read and write a socket on their own thread |
 //! | [`nonblocking`] | drivers with an event loop of their own |
 //! | [`pair`] | whoever adopts a file descriptor |
 //! | [`listener`] | drivers that take a path only |
+//! | [`relay`] | clients of somebody else's listener: the proxy's |
 
 #[cfg(unix)]
 pub(crate) mod blocking;
@@ -24,6 +25,8 @@ pub(crate) mod peer;
 pub(crate) mod pump;
 #[cfg(unix)]
 pub(crate) mod refusal;
+#[cfg(unix)]
+pub(crate) mod relay;
 pub(crate) mod stream;
 
 #[cfg(all(test, unix))]

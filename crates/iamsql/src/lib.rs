@@ -16,6 +16,8 @@ pub use connector::{Connector, ConnectorBuilder};
 pub use control::credentials::{Credentials, Scope, Token, TokenSource};
 pub use control::environment::Environment;
 pub use data::connection::Connection;
+#[cfg(unix)]
+pub use data::descriptors::inherited_descriptors;
 #[cfg(feature = "tokio-postgres")]
 pub use drivers::tokio_postgres::PostgresBuilder;
 pub use error::{Detail, Error, ErrorKind, Result};
@@ -26,6 +28,8 @@ pub use face::{
     listener::{ListenOptions, PrivateListener},
     nonblocking::NonBlockingSocket,
     pair::Pair,
+    pump::{Local, SessionEnd},
+    relay::Unserved,
 };
 pub use instance::Instance;
 pub use options::{AuthMode, ConnectOptions, IpType, RefreshStrategy};

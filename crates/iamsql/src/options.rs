@@ -143,19 +143,19 @@ fn unknown(option: &str, given: &str, wanted: &str) -> Error {
 }
 
 /// How long a connect may take from name to ready stream, unless said otherwise.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long TCP may take for each address.
-pub const TCP_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const TCP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the TLS handshake, and the metadata exchange after it, may take.
-pub const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Keep-alive on every socket to an instance: idle time before the first probe.
-pub const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+pub(crate) const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// The port of Cloud SQL's server-side proxy.
-pub const CLOUD_SQL_PORT: u16 = 3307;
+pub(crate) const CLOUD_SQL_PORT: u16 = 3307;
 
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 const MAX_TIMEOUT: Duration = Duration::from_secs(3600);

@@ -1,6 +1,7 @@
 //! Values that must never be seen: they print `[redacted]`, are wiped on drop, and are struck out of foreign text.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use zeroize::Zeroizing;
@@ -11,21 +12,39 @@ use crate::control::process::PerProcess;
 ///
 /// Prints `[redacted]`, has no `Serialize`, and its memory is overwritten when the last clone goes.
 #[derive(Clone)]
-pub struct Secret(Arc<Zeroizing<String>>);
+pub struct Secret(Arc<Value>);
+
+struct Value {
+    text: Zeroizing<String>,
+    /// The process in which foreign text is searched for it.
+    listed_in: AtomicU32,
+}
 
 impl Secret {
     /// Takes the value in. While any clone lives, text that comes from outside is searched for it before it is shown.
     pub fn new(value: impl Into<String>) -> Self {
-        let secret = Secret(Arc::new(Zeroizing::new(value.into())));
-        let mut live = live();
-        live.retain(|other| other.strong_count() > 0);
-        live.push(Arc::downgrade(&secret.0));
+        let secret = Secret(Arc::new(Value {
+            text: Zeroizing::new(value.into()),
+            listed_in: AtomicU32::new(0),
+        }));
+        secret.list();
         secret
     }
 
     /// The value itself, for the one place that sends it.
     pub fn expose(&self) -> &str {
-        &self.0
+        // A forked child starts with an empty list, and whatever it is about to send belongs there.
+        self.list();
+        &self.0.text
+    }
+
+    fn list(&self) {
+        let process = std::process::id();
+        if self.0.listed_in.swap(process, Ordering::Relaxed) != process {
+            let mut live = live();
+            live.retain(|other| other.strong_count() > 0);
+            live.push(Arc::downgrade(&self.0));
+        }
     }
 }
 
@@ -72,28 +91,21 @@ pub fn foreign(text: &str) -> String {
     shown
 }
 
-/// The secrets of this process. A child starts with its parent's, unless the fork caught somebody at the list.
-fn live() -> MutexGuard<'static, Live> {
-    LIVE.get_or_make(|| {
-        let inherited = LIVE.inherited().and_then(|live| live.try_lock().ok());
-        Mutex::new(inherited.map(|live| live.clone()).unwrap_or_default())
-    })
-    .lock()
-    .unwrap_or_else(PoisonError::into_inner)
-}
-
 fn strike(text: &str) -> String {
-    let live: Vec<_> = {
-        let live = live();
-        live.iter().filter_map(Weak::upgrade).collect()
-    };
+    let live: Vec<_> = live().iter().filter_map(Weak::upgrade).collect();
     let mut struck = text.to_owned();
-    for secret in live.iter().filter(|secret| secret.len() >= MIN_STRUCK) {
-        if struck.contains(secret.as_str()) {
-            struck = struck.replace(secret.as_str(), REDACTED);
+    for secret in live.iter().filter(|secret| secret.text.len() >= MIN_STRUCK) {
+        if struck.contains(secret.text.as_str()) {
+            struck = struck.replace(secret.text.as_str(), REDACTED);
         }
     }
     struck
+}
+
+fn live() -> MutexGuard<'static, Vec<Weak<Value>>> {
+    LIVE.get_or_make(Mutex::default)
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Control characters, and those that reorder or break lines when shown.
@@ -109,9 +121,8 @@ const MAX_SHOWN: usize = 200;
 /// Shorter values (an empty or toy token) would strike out ordinary words.
 const MIN_STRUCK: usize = 8;
 
-type Live = Vec<Weak<Zeroizing<String>>>;
-
-static LIVE: PerProcess<Mutex<Live>> = PerProcess::new();
+// Per process, because the parent may hold the lock while it forks.
+static LIVE: PerProcess<Mutex<Vec<Weak<Value>>>> = PerProcess::new();
 
 #[cfg(test)]
 mod tests {

@@ -437,8 +437,20 @@ async fn a_metadata_server_that_is_not_there_ends_at_the_deadline_with_its_addre
     assert!(
         started.elapsed() >= Duration::from_secs(1) && started.elapsed() < Duration::from_secs(4)
     );
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(error.kind(), ErrorKind::Credentials);
+    assert!(error.is_retryable());
     assert!(error.to_string().contains(&free.to_string()), "{error}");
+    assert!(
+        error
+            .advice()
+            .unwrap()
+            .contains("gcloud auth application-default login")
+    );
+    // Also whoever waits for somebody else's tries hears what the trouble is.
+    let options = iam();
+    let (one, other) = tokio::join!(connector.warm("p:r:i", &options), connector.user("p:r:i"));
+    assert_eq!(one.unwrap_err().kind(), ErrorKind::Credentials);
+    assert_eq!(other.unwrap_err().kind(), ErrorKind::Credentials);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What a caller may choose → a connector. Reads files and variables; sends nothing.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reqwest::header::HeaderValue;
@@ -163,7 +164,9 @@ impl ConnectorBuilder {
         );
         sharing.add("strategy", format!("{:?}", self.strategy));
         sharing.add("user", geteuid().as_raw().to_be_bytes());
-        if let Some(emulator) = &endpoints.emulator {
+        if let Some(emulator) = &endpoints.emulator
+            && !WARNED.swap(true, Ordering::Relaxed)
+        {
             tracing::warn!(
                 emulator = emulator.origin(),
                 "an emulator stands in for Google Cloud"
@@ -202,6 +205,9 @@ impl fmt::Debug for ConnectorBuilder {
             .finish_non_exhaustive()
     }
 }
+
+/// One warning per process is enough to be seen, and more would only be noise.
+static WARNED: AtomicBool = AtomicBool::new(false);
 
 fn quota_project(text: &str) -> Result<HeaderValue> {
     let named = text

@@ -217,10 +217,17 @@ impl Cache {
             }
             Err(error) => {
                 let wake = state.fail(&error, now, self.clock.chance());
-                tracing::warn!(instance = %entry.instance, mode = ?entry.mode, error = %error.chain(),
-                    failures = state.failures, "no certificate could be fetched");
-                if state.current.is_some() {
-                    self.set_timer(entry, &state, wake);
+                // Whoever waits hears of it anyway; a renewal ahead of time fails unheard otherwise.
+                match state.current {
+                    Some(_) => {
+                        tracing::warn!(instance = %entry.instance, mode = ?entry.mode, failures = state.failures,
+                            error = %error.chain(), "the certificate could not be renewed");
+                        self.set_timer(entry, &state, wake);
+                    }
+                    None => {
+                        tracing::debug!(instance = %entry.instance, mode = ?entry.mode, failures = state.failures,
+                            error = %error.chain(), "no certificate could be fetched");
+                    }
                 }
                 Err(error)
             }

@@ -14,8 +14,6 @@ pub(crate) struct Endpoints {
     /// Base of the Cloud SQL Admin API, without a trailing slash.
     pub(crate) admin: Endpoint,
     pub(crate) metadata: Endpoint,
-    /// Whether somebody named the metadata server, or it is a guess.
-    pub(crate) metadata_named: bool,
     /// Where a token is asked for its expiry and principal; other universes have no such service.
     pub(crate) tokeninfo: Option<Endpoint>,
     pub(crate) universe: String,
@@ -49,8 +47,7 @@ impl Endpoints {
                 Endpoint::parse("the universe", &format!("https://sqladmin.{universe}"))?
             }
         };
-        let named = environment.text(environment::METADATA_HOST);
-        let metadata = match (&emulator, named) {
+        let metadata = match (&emulator, environment.text(environment::METADATA_HOST)) {
             (Some(emulator), _) => emulator.clone(),
             (None, Some(host)) => metadata(host)?,
             (None, None) => metadata(METADATA_HOST)?,
@@ -63,7 +60,6 @@ impl Endpoints {
         Ok(Endpoints {
             admin,
             metadata,
-            metadata_named: named.is_some() || emulator.is_some(),
             tokeninfo,
             universe,
             custom_token_urls: environment.is_on(environment::ALLOW_CUSTOM_TOKEN_URLS),
@@ -338,7 +334,6 @@ mod tests {
         let endpoints = resolve(EndpointOptions::default(), with("127.3.2.1:9010")).unwrap();
         assert_eq!(endpoints.admin.origin(), "http://127.3.2.1:9010");
         assert_eq!(endpoints.metadata.origin(), "http://127.3.2.1:9010");
-        assert!(endpoints.metadata_named);
     }
 
     #[test]

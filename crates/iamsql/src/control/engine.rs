@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use reqwest::header::HeaderValue;
 use tokio::runtime::{self, Handle};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -68,7 +68,7 @@ impl Engine {
         let issuer = Arc::new(GoogleIssuer {
             tokens: tokens.clone(),
             admin: CloudSql::new(
-                http,
+                http.clone(),
                 spec.endpoints.admin.clone(),
                 spec.quota_project.clone(),
             ),
@@ -77,9 +77,9 @@ impl Engine {
             settings: Mutex::new(HashMap::new()),
         });
         let (runtime, stop) = start_thread()?;
-        // By the time that anybody needs the key it may be there.
-        let early = issuer.clone();
-        runtime.spawn(async move { early.key.get().await.map(drop) });
+        // By the time that anybody needs them they may be there.
+        let (early, admin) = (issuer.clone(), spec.endpoints.admin.clone());
+        runtime.spawn(async move { tokio::join!(early.key.get(), http.prepare(&admin)) });
         Ok(Engine {
             cache: Cache::new(issuer.clone(), clock, spec.strategy, runtime.clone()),
             issuer,
@@ -135,8 +135,7 @@ impl Engine {
         deadline: Instant,
         work: impl FnOnce(Arc<Patience>) -> F,
     ) -> Result<T> {
-        let (trouble, _) = watch::channel(None);
-        let patience = Arc::new(Patience::reporting(deadline, trouble));
+        let patience = Arc::new(Patience::until(deadline));
         let work = work(patience.clone());
         self.run(async move {
             tokio::time::timeout_at(deadline, work)

@@ -76,6 +76,7 @@ impl Http {
         patience: &Patience,
         describe: &(dyn Fn(&Answer) -> Error + Send + Sync),
     ) -> Result<Answer> {
+        patience.begin(&format!("{} at {}", call.service, call.endpoint.origin()));
         let mut tries = 0;
         loop {
             tries += 1;
@@ -112,6 +113,12 @@ impl Http {
                 }
             }
         }
+    }
+
+    /// Gets ready to speak to `endpoint`: reading the system's certificates takes longer than many a request.
+    pub(crate) async fn prepare(&self, endpoint: &Endpoint) {
+        // The first request reports what is wrong.
+        let _ = self.client(endpoint).await;
     }
 
     async fn try_once(&self, call: &Call, patience: &Patience) -> Result<Answer> {

@@ -1,18 +1,15 @@
 //! From nothing to a target: tokens, settings and certificate, each asked for as early as it can be.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
-
-use async_trait::async_trait;
-use tokio::sync::Mutex;
 
 use crate::control::admin::{CloudSql, Settings};
 use crate::control::cache::Issuer;
 use crate::control::certificate::Certificate;
 use crate::control::clock::Clock;
 use crate::control::credentials::Tokens;
-use crate::control::http::patience::Patience;
+use crate::control::http::patience::{Patience, Single};
 use crate::control::key::EngineKey;
 use crate::control::schedule;
 use crate::control::target::Target;
@@ -21,6 +18,7 @@ use crate::instance::Instance;
 use crate::options::AuthMode;
 use crate::secret::foreign;
 use crate::user::DatabaseEngine;
+use async_trait::async_trait;
 
 /// Asks Google for everything, sharing what instances and ways to log in have in common.
 pub(crate) struct GoogleIssuer {
@@ -28,7 +26,7 @@ pub(crate) struct GoogleIssuer {
     pub(crate) admin: CloudSql,
     pub(crate) key: EngineKey,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) settings: SyncMutex<HashMap<Instance, Arc<Mutex<Known>>>>,
+    pub(crate) settings: Mutex<HashMap<Instance, Arc<Single<Known>>>>,
 }
 
 /// What is known of an instance. Locked across a fetch, so that all who need it share one.
@@ -38,6 +36,16 @@ pub(crate) struct Known {
     fetched: Option<SystemTime>,
     refused: Option<(Error, SystemTime)>,
     failures: u32,
+}
+
+impl Known {
+    /// Old settings are better than none while asking for new ones fails; but an instance that is gone is gone.
+    fn instead_of(&self, error: &Error) -> Result<Arc<Settings>> {
+        match &self.settings {
+            Some(old) if error.is_retryable() => Ok(old.clone()),
+            _ => Err(error.clone()),
+        }
+    }
 }
 
 #[async_trait]
@@ -81,7 +89,7 @@ impl GoogleIssuer {
     ) -> Result<Arc<Settings>> {
         let known = self.known(instance);
         let asked = self.clock.now();
-        let mut known = known.lock().await;
+        let (mut known, patience) = known.lock(patience).await;
         let now = self.clock.now();
         if let (Some(settings), Some(fetched)) = (&known.settings, known.fetched) {
             let young = now
@@ -95,9 +103,9 @@ impl GoogleIssuer {
         if let Some((error, until)) = &known.refused
             && now < *until
         {
-            return Err(error.clone());
+            return known.instead_of(error);
         }
-        match self.fetch_settings(instance, patience).await {
+        match self.fetch_settings(instance, &patience).await {
             Ok(settings) => {
                 let settings = Arc::new(settings);
                 *known = Known {
@@ -113,11 +121,9 @@ impl GoogleIssuer {
                 let backoff = schedule::backoff(known.failures, self.clock.chance());
                 let pause = schedule::refused_for(!error.is_retryable(), backoff);
                 let until = error.retry_at().unwrap_or(now).max(now + pause);
-                known.refused = Some((error.clone(), until));
-                match &known.settings {
-                    Some(old) if error.is_retryable() => Ok(old.clone()),
-                    _ => Err(error),
-                }
+                let outcome = known.instead_of(&error);
+                known.refused = Some((error, until));
+                outcome
             }
         }
     }
@@ -130,7 +136,7 @@ impl GoogleIssuer {
             .await;
         match answer {
             Err(error) if error.http_status() == Some(401) => {
-                self.tokens.forget_api(&token).await;
+                self.tokens.forget_api(&token, patience).await;
                 let token = self.tokens.api(patience).await?;
                 self.admin
                     .connect_settings(instance, &token, patience)
@@ -162,7 +168,7 @@ impl GoogleIssuer {
         };
         let pem = match ask(&token).await {
             Err(error) if error.http_status() == Some(401) => {
-                self.tokens.forget_api(&token).await;
+                self.tokens.forget_api(&token, patience).await;
                 ask(&self.tokens.api(patience).await?).await
             }
             answer => answer,
@@ -170,14 +176,14 @@ impl GoogleIssuer {
         Certificate::read(&pem, login_expires, self.clock.now())
     }
 
-    fn known(&self, instance: &Instance) -> Arc<Mutex<Known>> {
+    fn known(&self, instance: &Instance) -> Arc<Single<Known>> {
         let mut all = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MAX_KNOWN {
             // Whoever is fetching holds a reference; what was refused may be forgotten.
             all.retain(|_, known| {
                 known
                     .try_lock()
-                    .map_or(true, |known| known.settings.is_some())
+                    .is_none_or(|known| known.settings.is_some())
             });
         }
         all.entry(instance.clone()).or_default().clone()

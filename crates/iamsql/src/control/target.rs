@@ -27,7 +27,6 @@ pub(crate) struct Target {
     /// For the handshake's server name extension; without one, use the address that is dialled.
     pub(crate) server_name: Option<ServerName<'static>>,
     pub(crate) expires: SystemTime,
-    pub(crate) database_version: String,
     /// Counts up with each renewal; what a failed dial saw, so that it forces no renewal that already happened.
     pub(crate) generation: u64,
 }
@@ -48,7 +47,6 @@ impl Target {
                 ServerName::try_from(name.to_owned()).ok()
             }),
             expires: certificate.expires,
-            database_version: settings.database_version.clone(),
             generation,
         })
     }

@@ -15,6 +15,8 @@ use crate::face::stream::Stream;
 /// Belongs to no runtime: [`into_stream`](Self::into_stream), [`into_blocking`](Self::into_blocking) and
 /// [`into_nonblocking`](Self::into_nonblocking) turn it into what a driver accepts.
 pub struct Connection {
+    #[cfg(unix)]
+    pub(crate) listed: super::descriptors::Listed,
     pub(crate) tcp: TcpStream,
     pub(crate) session: Session,
     pub(crate) peer: SocketAddr,
@@ -91,6 +93,11 @@ impl Origin {
 
     pub(crate) fn instance(&self) -> &str {
         &self.instance
+    }
+
+    /// The way here, until the server has sent data.
+    pub(crate) fn route(&self) -> Option<Route> {
+        self.unanswered.as_ref().map(|(route, _)| route.clone())
     }
 
     /// Notes that the server has sent data, and so accepted the certificate.

@@ -228,7 +228,6 @@ pub(crate) fn target_at(addresses: &[(IpType, &str)]) -> Target {
         tls: Arc::new(tls),
         server_name: Some(SERVER_NAME.try_into().unwrap()),
         expires: SystemTime::now() + Duration::from_secs(3600),
-        database_version: "POSTGRES_17".to_owned(),
         generation: 1,
     }
 }

@@ -164,3 +164,19 @@ async fn closing_the_connector_ends_a_dial_and_refuses_the_next() {
     );
     assert_eq!(route.connect().await.unwrap_err().kind(), ErrorKind::Closed);
 }
+
+#[tokio::test]
+async fn a_dropped_connect_leaves_no_connection_behind() {
+    let listener = bind().await;
+    let address = listener.local_addr().unwrap().ip().to_string();
+    let target = Arc::new(target_at(&[(IpType::Public, &address)]));
+    let route = route(Published::new(vec![target]));
+    let dialling = tokio::spawn(async move { route.connect().await });
+    let (mut tcp, _) = listener.accept().await.unwrap();
+    tcp.read_u8().await.unwrap();
+    dialling.abort();
+    let mut rest = Vec::new();
+    let reading = tcp.read_to_end(&mut rest);
+    let limit = Duration::from_secs(5);
+    tokio::time::timeout(limit, reading).await.unwrap().unwrap();
+}

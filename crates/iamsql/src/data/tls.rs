@@ -41,8 +41,16 @@ pub(crate) async fn handshake(
         }
     }
     session.rest();
+    #[cfg(unix)]
+    let listed = super::descriptors::Listed::new(&tcp);
     let tcp = tcp.into_std().map_err(|error| lost(peer, Err(error)))?;
-    Ok(Connection { tcp, session, peer })
+    Ok(Connection {
+        #[cfg(unix)]
+        listed,
+        tcp,
+        session,
+        peer,
+    })
 }
 
 async fn flush(tcp: &mut TcpStream, session: &mut Session) -> io::Result<()> {

@@ -35,7 +35,13 @@ pub struct BlockingSocket {
 impl BlockingSocket {
     pub(crate) fn new(connection: Connection) -> Self {
         let instance = connection.instance().to_owned();
-        let Connection { tcp, session, peer } = connection;
+        // It is not the engine's any more: `abandon` is what a child calls.
+        let Connection {
+            listed: _,
+            tcp,
+            session,
+            peer,
+        } = connection;
         BlockingSocket {
             descriptor: Mutex::new(Some(Arc::new(tcp))),
             session: Mutex::new(session),

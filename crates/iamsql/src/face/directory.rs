@@ -14,16 +14,18 @@ use rustix::fs::{
 };
 use rustix::process::{Pid, geteuid, getpid};
 
+use crate::data::descriptors::Listed;
 use crate::error::{Error, Result};
 
 /// A directory of mode 0700 with an unguessable name, held open and locked. Dropping it removes it.
 pub(crate) struct Directory {
+    _listed: [Listed; 2],
     path: PathBuf,
     base: OwnedFd,
     descriptor: OwnedFd,
     name: String,
-    device: u64,
-    inode: u64,
+    /// Device and inode tell it from whatever else may come to stand at the path.
+    made: Stat,
     owner: Pid,
 }
 
@@ -90,7 +92,7 @@ impl Directory {
     }
 
     fn is_same(&self, found: &Stat) -> bool {
-        found.st_dev as u64 == self.device && found.st_ino as u64 == self.inode
+        found.st_dev == self.made.st_dev && found.st_ino == self.made.st_ino
     }
 }
 
@@ -132,14 +134,14 @@ fn make_named(base: &Path, name: &str) -> Result<Directory, String> {
     // The umask may have taken bits that we need.
     fchmod(&descriptor, Mode::RWXU).map_err(text)?;
     flock(&descriptor, FlockOperation::NonBlockingLockExclusive).map_err(text)?;
-    let found = fstat(&descriptor).map_err(text)?;
+    let made = fstat(&descriptor).map_err(text)?;
     let directory = Directory {
+        _listed: [Listed::new(&base_descriptor), Listed::new(&descriptor)],
         path: base.join(name),
         base: base_descriptor,
         descriptor,
         name: name.to_owned(),
-        device: found.st_dev as u64,
-        inode: found.st_ino as u64,
+        made,
         owner: getpid(),
     };
     match directory.is_intact() {

@@ -21,6 +21,7 @@ use super::{peer, pump, refusal};
 use crate::connector::Connector;
 use crate::data::Route;
 use crate::data::connection::Connection;
+use crate::data::descriptors::Listed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::ConnectOptions;
 
@@ -307,8 +308,8 @@ impl Shared {
             None => self.dial().await,
         };
         let refused = match connection {
-            Ok(connection) => match pump::run(local, connection, &self.route).await {
-                Ok(()) => return,
+            Ok(connection) => match pump::run(local, connection).await {
+                Ok(_) => return,
                 Err(refused) => refused,
             },
             Err(error) => Box::new(pump::Refused {
@@ -342,6 +343,7 @@ impl Shared {
 }
 
 async fn accept(shared: Arc<Shared>, listener: UnixListener) {
+    let _listed = Listed::new(&listener);
     loop {
         let accepted = tokio::select! {
             biased;

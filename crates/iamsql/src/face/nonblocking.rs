@@ -31,7 +31,13 @@ struct State {
 impl NonBlockingSocket {
     pub(crate) fn new(connection: Connection) -> Self {
         let instance = connection.instance().to_owned();
-        let Connection { tcp, session, peer } = connection;
+        // It is not the engine's any more: `abandon` is what a child calls.
+        let Connection {
+            listed: _,
+            tcp,
+            session,
+            peer,
+        } = connection;
         NonBlockingSocket {
             state: Mutex::new(State {
                 tcp: Some(tcp),

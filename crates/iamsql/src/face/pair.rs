@@ -14,6 +14,7 @@ use super::blocking::lock;
 use super::pump;
 use crate::connector::Connector;
 use crate::data::Route;
+use crate::data::descriptors::Listed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::ConnectOptions;
 
@@ -25,7 +26,7 @@ use crate::options::ConnectOptions;
 pub struct Pair {
     route: Route,
     client: Mutex<Option<OwnedFd>>,
-    engine: Mutex<Option<StdUnixStream>>,
+    engine: Mutex<Option<(Listed, StdUnixStream)>>,
     aborted: CancellationToken,
 }
 
@@ -36,7 +37,7 @@ impl Pair {
         Ok(Pair {
             route,
             client: Mutex::new(Some(client.into())),
-            engine: Mutex::new(Some(engine)),
+            engine: Mutex::new(Some((Listed::new(&engine), engine))),
             aborted: CancellationToken::new(),
         })
     }
@@ -69,7 +70,7 @@ impl Pair {
     /// Those of [`connect`](crate::Connector::connect); [`ErrorKind::Closed`] after [`abort`](Self::abort);
     /// [`ErrorKind::Config`] the second time.
     pub async fn dial(&self) -> Result<()> {
-        let engine = lock(&self.engine)
+        let (listed, engine) = lock(&self.engine)
             .take()
             .ok_or_else(|| Error::config("this socket pair was dialled already"))?;
         let engine = UnixStream::from_std(engine).map_err(no_descriptors)?;
@@ -82,11 +83,12 @@ impl Pair {
             .with_instance(self.route.instance())),
             connected = self.route.connect() => connected,
         };
+        // From here on the pump lists it.
+        drop(listed);
         match connected {
             Ok(connection) => {
-                let route = self.route.clone();
                 tokio::spawn(async move {
-                    if let Err(refused) = pump::run(engine, connection, &route).await {
+                    if let Err(refused) = pump::run(engine, connection).await {
                         tracing::warn!(error = %refused.error.chain(), "a session ended before it began");
                     }
                 });

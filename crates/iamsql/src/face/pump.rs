@@ -1,24 +1,43 @@
-//! Carries bytes between a local Unix socket and an instance, 64 KiB at a time, and holds no buffer while idle.
+//! Carries bytes between a local socket and an instance, 64 KiB at a time, and holds no buffer while idle.
 
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::UnixStream;
 
 use super::stream::Stream;
-use crate::data::Route;
 use crate::data::buffer::Buffer;
 use crate::data::connection::{Connection, is_certificate_refusal};
+use crate::data::descriptors::Listed;
 use crate::error::{Error, ErrorKind};
 
+/// A socket of this machine whose peer is the client.
+pub trait Local: AsyncRead + AsyncWrite + AsFd + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + AsFd + Unpin> Local for T {}
+
+/// How a session came to its end.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum SessionEnd {
+    /// The client was done first.
+    Client,
+    /// The instance was done first.
+    Instance,
+    /// The client's socket failed.
+    ClientLost(io::Error),
+    /// The way to the instance failed.
+    InstanceLost(io::Error),
+}
+
 /// A session that the server refused before it answered: the client is still there and waits for a first word.
-pub(crate) struct Refused {
-    pub(crate) local: UnixStream,
+pub(crate) struct Refused<L> {
+    pub(crate) local: L,
     /// What the client has said so far, if that is all kept.
     pub(crate) said: Vec<u8>,
     pub(crate) error: Error,
@@ -28,14 +47,14 @@ pub(crate) struct Refused {
 ///
 /// If the first thing that the server sends is a refusal of our certificate, dials once more with a new certificate and
 /// says again what the client had said.
-pub(crate) async fn run(
-    local: UnixStream,
+pub(crate) async fn run<L: Local>(
+    local: L,
     connection: Connection,
-    route: &Route,
-) -> Result<(), Box<Refused>> {
-    let refused = match carry(local, connection, Vec::new()).await {
-        Err(refused) if is_certificate_refusal(&refused.error) => refused,
-        ended => return ended,
+) -> Result<SessionEnd, Box<Refused<L>>> {
+    let route = connection.session.origin().route();
+    let (refused, route) = match (carry(local, connection, Vec::new()).await, route) {
+        (Err(refused), Some(route)) if is_certificate_refusal(&refused.error) => (refused, route),
+        (ended, _) => return ended,
     };
     match route.connect().await {
         Ok(connection) => carry(refused.local, connection, refused.said).await,
@@ -43,11 +62,11 @@ pub(crate) async fn run(
     }
 }
 
-async fn carry(
-    local: UnixStream,
+async fn carry<L: Local>(
+    local: L,
     connection: Connection,
     said: Vec<u8>,
-) -> Result<(), Box<Refused>> {
+) -> Result<SessionEnd, Box<Refused<L>>> {
     let remote = match connection.into_stream() {
         Ok(remote) => remote,
         Err(error) => {
@@ -58,7 +77,7 @@ async fn carry(
     };
     let mut pump = Pump::new(local, remote, &said);
     let ended = poll_fn(|cx| pump.poll(cx)).await;
-    if let Err(Broken::Remote(error)) = ended {
+    if let SessionEnd::InstanceLost(error) = &ended {
         let refusal = error
             .get_ref()
             .and_then(|inner| inner.downcast_ref::<Error>());
@@ -69,11 +88,12 @@ async fn carry(
     }
     // A server that does not take our goodbye in time is not waited for.
     let _ = tokio::time::timeout(GOODBYE, pump.remote.shutdown()).await;
-    Ok(())
+    Ok(ended)
 }
 
-struct Pump {
-    local: UnixStream,
+struct Pump<L> {
+    _listed: Listed,
+    local: L,
     remote: Stream,
     up: Buffer,
     down: Buffer,
@@ -83,19 +103,19 @@ struct Pump {
     up_done: bool,
     down_ended: bool,
     down_done: bool,
+    client_first: bool,
 }
 
-enum Broken {
-    Local,
-    Remote(io::Error),
-}
+/// The way that failed, as the end of the session that it is.
+type Broken = SessionEnd;
 
-impl Pump {
-    fn new(local: UnixStream, remote: Stream, said: &[u8]) -> Self {
+impl<L: Local> Pump<L> {
+    fn new(local: L, remote: Stream, said: &[u8]) -> Self {
         let mut up = Buffer::new();
         up.space()[..said.len()].copy_from_slice(said);
         up.advance(said.len());
         Pump {
+            _listed: Listed::new(&local.as_fd()),
             local,
             remote,
             up,
@@ -105,15 +125,23 @@ impl Pump {
             up_done: false,
             down_ended: false,
             down_done: false,
+            client_first: false,
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<SessionEnd> {
         // Downwards first: a refusal explains why upwards fails.
-        let down = self.poll_down(cx)?;
-        let up = self.poll_up(cx)?;
+        let down = self.poll_down(cx);
+        if let Poll::Ready(Err(broken)) = down {
+            return Poll::Ready(broken);
+        }
+        let up = self.poll_up(cx);
+        if let Poll::Ready(Err(broken)) = up {
+            return Poll::Ready(broken);
+        }
         match self.up_done && (self.down_done || self.local_is_gone()) {
-            true => Poll::Ready(Ok(())),
+            true if self.client_first => Poll::Ready(SessionEnd::Client),
+            true => Poll::Ready(SessionEnd::Instance),
             false => {
                 debug_assert!(up.is_pending() || down.is_pending());
                 Poll::Pending
@@ -125,11 +153,12 @@ impl Pump {
         while !self.up_done {
             if !self.up.is_empty() {
                 let written = Pin::new(&mut self.remote).poll_write(cx, self.up.filled());
-                let count = ready!(written).map_err(Broken::Remote)?;
+                let count = ready!(written).map_err(Broken::InstanceLost)?;
                 self.keep(count);
                 self.up.consume(count);
             } else if self.up_ended {
-                ready!(Pin::new(&mut self.remote).poll_shutdown(cx)).map_err(Broken::Remote)?;
+                ready!(Pin::new(&mut self.remote).poll_shutdown(cx))
+                    .map_err(Broken::InstanceLost)?;
                 self.up_done = true;
             } else {
                 let mut space = ReadBuf::new(self.up.space());
@@ -138,12 +167,13 @@ impl Pump {
                         let count = space.filled().len();
                         self.up.advance(count);
                         self.up_ended = count == 0;
+                        self.client_first = self.up_ended && !self.down_ended;
                     }
-                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Local)),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::ClientLost(error))),
                     Poll::Pending => {
                         self.up.release();
                         ready!(Pin::new(&mut self.remote).poll_flush(cx))
-                            .map_err(Broken::Remote)?;
+                            .map_err(Broken::InstanceLost)?;
                         return Poll::Pending;
                     }
                 }
@@ -157,9 +187,12 @@ impl Pump {
         while !self.down_done {
             if !self.down.is_empty() {
                 let written = Pin::new(&mut self.local).poll_write(cx, self.down.filled());
-                match ready!(written) {
-                    Ok(count) if count > 0 => self.down.consume(count),
-                    _ => return Poll::Ready(Err(Broken::Local)),
+                match ready!(written).map_err(Broken::ClientLost)? {
+                    0 => {
+                        let full = io::Error::from(io::ErrorKind::WriteZero);
+                        return Poll::Ready(Err(Broken::ClientLost(full)));
+                    }
+                    count => self.down.consume(count),
                 }
             } else if self.down_ended {
                 // The other end may be closed already, which is as good.
@@ -177,7 +210,9 @@ impl Pump {
                     Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                         self.down_ended = true;
                     }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Remote(error))),
+                    Poll::Ready(Err(error)) => {
+                        return Poll::Ready(Err(Broken::InstanceLost(error)));
+                    }
                     Poll::Pending => {
                         self.down.release();
                         return Poll::Pending;

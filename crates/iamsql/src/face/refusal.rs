@@ -1,23 +1,22 @@
-//! Tells a PostgreSQL client why there is no server: in its own protocol, over the private socket.
+//! Tells a PostgreSQL client why there is no server: in its own protocol.
 
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::error::Error;
 
 /// Answers a client whose session could not be had, `said` being what it has sent already, and hangs up.
 ///
 /// A client that does not speak within ten seconds, or not PostgreSQL, is only hung up on.
-pub(crate) async fn tell(local: UnixStream, said: &[u8], error: &Error) {
+pub(crate) async fn tell(local: impl AsyncRead + AsyncWrite, said: &[u8], error: &Error) {
     // The client may be gone; then there is nobody to tell.
     let _ = tokio::time::timeout(PATIENCE, answer(local, said, error)).await;
 }
 
-async fn answer(mut local: UnixStream, said: &[u8], error: &Error) -> io::Result<()> {
-    let (reading, mut writing) = local.split();
+async fn answer(local: impl AsyncRead + AsyncWrite, said: &[u8], error: &Error) -> io::Result<()> {
+    let (reading, mut writing) = tokio::io::split(local);
     let mut reading = said.chain(reading);
     loop {
         match read_packet(&mut reading).await? {
@@ -56,7 +55,8 @@ async fn read_packet(reading: &mut (impl AsyncRead + Unpin)) -> io::Result<Packe
     }
 }
 
-/// `FATAL`, SQLSTATE 08001 (the client could not establish the connection), our text, and what to do as the hint.
+/// `FATAL`, SQLSTATE 08001 (the client could not establish the connection), our text, our code as the detail, and what to
+/// do as the hint.
 pub(crate) fn error_response(error: &Error) -> Vec<u8> {
     let text = error.chain();
     let fields = [
@@ -64,6 +64,7 @@ pub(crate) fn error_response(error: &Error) -> Vec<u8> {
         (b'V', "FATAL"),
         (b'C', "08001"),
         (b'M', &text),
+        (b'D', error.code()),
     ];
     let hint = error.advice().map(|advice| (b'H', advice));
     let mut body = Vec::new();
@@ -89,6 +90,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::net::UnixStream;
+
     use crate::error::ErrorKind;
 
     fn packet(code: u32, rest: &[u8]) -> Vec<u8> {
@@ -112,7 +115,7 @@ mod tests {
         let text = String::from_utf8_lossy(&answer);
         assert!(text.starts_with('E'), "{text:?}");
         assert!(
-            text.contains("SFATAL\0VFATAL\0C08001\0Mp:r:i: could not connect\0H"),
+            text.contains("SFATAL\0VFATAL\0C08001\0Mp:r:i: could not connect\0DIAMSQL_NETWORK\0H"),
             "{text:?}"
         );
         drop(client);

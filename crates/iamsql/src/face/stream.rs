@@ -26,6 +26,8 @@ use crate::options::ConnectOptions;
 /// [`Error`](crate::Error) inside the `io::Error`, of kind [`Tls`](crate::ErrorKind::Tls) and retryable; a new
 /// certificate is being fetched by then.
 pub struct Stream {
+    #[cfg(unix)]
+    _listed: crate::data::descriptors::Listed,
     tcp: TcpStream,
     session: Session,
     /// Whether a writer waits to be woken. The socket remembers one waker for writing, which a reader must not take over.
@@ -35,12 +37,13 @@ pub struct Stream {
 
 impl Stream {
     pub(crate) fn new(connection: Connection) -> io::Result<Self> {
-        let Connection { tcp, session, peer } = connection;
         Ok(Stream {
-            tcp: TcpStream::from_std(tcp)?,
-            session,
+            #[cfg(unix)]
+            _listed: connection.listed,
+            tcp: TcpStream::from_std(connection.tcp)?,
+            session: connection.session,
             writer_waits: false,
-            peer,
+            peer: connection.peer,
         })
     }
 

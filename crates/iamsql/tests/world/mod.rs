@@ -10,7 +10,7 @@ use iamsql::{Connector, ConnectorBuilder, Environment};
 use iamsql_emulator::{Emulator, Endpoint, InstanceSpec};
 
 /// The emulator that the tests of this program share.
-pub fn emulator() -> &'static Emulator {
+pub(crate) fn emulator() -> &'static Emulator {
     static EMULATOR: OnceLock<Emulator> = OnceLock::new();
     EMULATOR.get_or_init(|| {
         std::thread::spawn(|| Emulator::builder().start_blocking())
@@ -21,17 +21,17 @@ pub fn emulator() -> &'static Emulator {
 }
 
 /// An emulator that nobody else uses: for faults that concern no instance.
-pub async fn own_emulator() -> Emulator {
+pub(crate) async fn own_emulator() -> Emulator {
     Emulator::builder().start().await.unwrap()
 }
 
 /// A new echo instance; its name.
-pub async fn instance(emulator: &Emulator) -> String {
+pub(crate) async fn instance(emulator: &Emulator) -> String {
     added(emulator, |spec| spec).await
 }
 
 /// A new echo instance, changed before it starts; its name.
-pub async fn added(
+pub(crate) async fn added(
     emulator: &Emulator,
     change: impl FnOnce(InstanceSpec) -> InstanceSpec,
 ) -> String {
@@ -44,25 +44,25 @@ pub async fn added(
 }
 
 /// A name that no instance has.
-pub fn unknown_instance() -> String {
+pub(crate) fn unknown_instance() -> String {
     static LAST: AtomicU32 = AtomicU32::new(0);
     let number = LAST.fetch_add(1, Ordering::Relaxed);
     format!("your-project-id:us-central1:test-{number}")
 }
 
 /// A connector of the emulator's own identity, which shares its engine with no other test.
-pub fn connector(emulator: &Emulator) -> ConnectorBuilder {
+pub(crate) fn connector(emulator: &Emulator) -> ConnectorBuilder {
     Connector::builder()
         .environment(environment(emulator))
         .user_agent(unknown_instance())
 }
 
 /// `IAMSQL_EMULATOR_HOST` alone.
-pub fn environment(emulator: &Emulator) -> Environment {
+pub(crate) fn environment(emulator: &Emulator) -> Environment {
     Environment::empty().with("IAMSQL_EMULATOR_HOST", emulator.host())
 }
 
 /// How many calls came with this connector's user agent.
-pub fn calls(emulator: &Emulator, endpoint: Endpoint, instance: &str) -> usize {
+pub(crate) fn calls(emulator: &Emulator, endpoint: Endpoint, instance: &str) -> usize {
     emulator.calls().count(endpoint, instance)
 }

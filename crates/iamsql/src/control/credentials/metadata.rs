@@ -21,8 +21,8 @@ pub(super) struct Metadata {
     pub(super) http: Arc<Http>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) server: Endpoint,
-    /// Somebody said that there is a metadata server; otherwise it is where one looks last.
-    pub(super) named: bool,
+    /// The emulator plays it; otherwise it is where one looks last.
+    pub(super) emulated: bool,
 }
 
 #[async_trait]
@@ -60,9 +60,12 @@ impl Metadata {
             HeaderValue::from_static("Google"),
         );
         call.persistence = Persistence::UntilDeadline;
-        if !self.named {
-            call.service = LAST_RESORT;
-            call.unreachable = ErrorKind::Credentials;
+        match self.emulated {
+            true => call.service = EMULATED,
+            false => {
+                call.service = LAST_RESORT;
+                call.unreachable = ErrorKind::Credentials;
+            }
         }
         self.http.call(&call, patience, &describe).await
     }
@@ -77,6 +80,7 @@ fn describe(answer: &Answer) -> Error {
 }
 
 const SERVICE: &str = "the metadata server";
+const EMULATED: &str = "the emulator's metadata server";
 const LAST_RESORT: &str = "no credential file was found, and the metadata server";
 const ACCOUNT: &str = "/computeMetadata/v1/instance/service-accounts/default";
 const LIMIT: Duration = Duration::from_secs(5);

@@ -127,7 +127,7 @@ impl Resolved {
                 http: http.clone(),
                 clock: clock.clone(),
                 server: endpoints.metadata.clone(),
-                named: endpoints.metadata_named,
+                emulated: endpoints.emulator.is_some(),
             }),
             Plan::File(FilePlan::ServiceAccount(key)) => {
                 Box::new(key.open(http.clone(), clock.clone())?)

@@ -4,15 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Mutex;
-
 use crate::control::clock::Clock;
 use crate::control::credentials::token::{MAX_TOKEN_LIFE, Scope, Token};
 use crate::control::credentials::tokeninfo::Tokeninfo;
 use crate::control::credentials::{Constancy, Resolved, Source};
 use crate::control::endpoint::Endpoints;
 use crate::control::http::Http;
-use crate::control::http::patience::Patience;
+use crate::control::http::patience::{Patience, Single};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::foreign;
 
@@ -21,9 +19,9 @@ pub(crate) struct Tokens {
     clock: Arc<dyn Clock>,
     tokeninfo: Option<Tokeninfo>,
     // Held across a fetch, so that everybody else waits for its token instead of asking for another.
-    api: Mutex<Option<Token>>,
-    login: Mutex<Option<Token>>,
-    principal: Mutex<Option<Pinned>>,
+    api: Single<Option<Token>>,
+    login: Single<Option<Token>>,
+    principal: Single<Option<Pinned>>,
 }
 
 /// Who the source is, once that is known.
@@ -48,26 +46,26 @@ impl Tokens {
             source: resolved.open(http, clock, endpoints, tokeninfo.clone())?,
             clock: clock.clone(),
             tokeninfo,
-            api: Mutex::new(None),
-            login: Mutex::new(None),
-            principal: Mutex::new(None),
+            api: Single::new(None),
+            login: Single::new(None),
+            principal: Single::new(None),
         })
     }
 
     /// A token for the Admin API.
     pub(crate) async fn api(&self, patience: &Patience) -> Result<Token> {
-        let mut held = self.api.lock().await;
+        let (mut held, patience) = self.api.lock(patience).await;
         if let Some(token) = held.as_ref().filter(|token| self.lasts(token, API_MARGIN)) {
             return Ok(token.clone());
         }
         *held = None;
-        let token = self.fetch(Scope::Api, patience).await?;
+        let token = self.fetch(Scope::Api, &patience).await?;
         Ok(held.insert(token).clone())
     }
 
     /// Drops an API token that Google refused.
-    pub(crate) async fn forget_api(&self, refused: &Token) {
-        let mut held = self.api.lock().await;
+    pub(crate) async fn forget_api(&self, refused: &Token, patience: &Patience) {
+        let (mut held, _) = self.api.lock(patience).await;
         if held
             .as_ref()
             .is_some_and(|token| token.secret().expose() == refused.secret().expose())
@@ -78,7 +76,7 @@ impl Tokens {
 
     /// A token that becomes a database login; its expiry is always known.
     pub(crate) async fn login(&self, patience: &Patience) -> Result<(Token, SystemTime)> {
-        let mut held = self.login.lock().await;
+        let (mut held, patience) = self.login.lock(patience).await;
         if let Some(token) = held
             .as_ref()
             .filter(|token| self.lasts(token, LOGIN_MARGIN))
@@ -87,11 +85,11 @@ impl Tokens {
             return Ok((token.clone(), expires));
         }
         *held = None;
-        let token = self.fetch(Scope::Login, patience).await?;
-        self.check_principal(&token, patience).await?;
+        let token = self.fetch(Scope::Login, &patience).await?;
+        self.check_principal(&token, &patience).await?;
         let (token, expires) = match token.expires() {
             Some(expires) => (token, expires),
-            None => self.with_expiry(token, patience).await?,
+            None => self.with_expiry(token, &patience).await?,
         };
         *held = Some(token.clone());
         Ok((token, expires))
@@ -102,11 +100,11 @@ impl Tokens {
     /// # Errors
     /// [`ErrorKind::Credentials`] if it is somebody else than before.
     pub(crate) async fn principal(&self, patience: &Patience) -> Result<Option<String>> {
-        let mut pinned = self.principal.lock().await;
+        let (mut pinned, patience) = self.principal.lock(patience).await;
         if let Some(pinned) = &*pinned {
             return Ok(Some(pinned.principal.clone()));
         }
-        let principal = self.source.principal(patience).await?;
+        let principal = self.source.principal(&patience).await?;
         self.pin(&mut pinned, principal.as_deref())?;
         Ok(principal)
     }
@@ -135,7 +133,7 @@ impl Tokens {
 
     /// A token that names its principal is taken at its word; otherwise the source is asked, as often as its kind needs.
     async fn check_principal(&self, token: &Token, patience: &Patience) -> Result<()> {
-        let mut pinned = self.principal.lock().await;
+        let (mut pinned, patience) = self.principal.lock(patience).await;
         if let Some(principal) = token.principal() {
             return self.pin(&mut pinned, Some(principal));
         }
@@ -154,7 +152,7 @@ impl Tokens {
         if !needed {
             return Ok(());
         }
-        let principal = self.source.principal(patience).await?;
+        let principal = self.source.principal(&patience).await?;
         self.pin(&mut pinned, principal.as_deref())
     }
 
@@ -196,7 +194,7 @@ impl Tokens {
         match tokeninfo.ask(token.secret(), patience).await {
             Ok(known) => {
                 if let Some(email) = &known.email {
-                    let mut pinned = self.principal.lock().await;
+                    let (mut pinned, _) = self.principal.lock(patience).await;
                     self.pin(&mut pinned, Some(email))?;
                 }
                 let expires = known.expires.unwrap_or(assumed);

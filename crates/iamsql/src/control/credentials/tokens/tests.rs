@@ -2,7 +2,6 @@ use std::collections::VecDeque;
 use std::sync::Mutex as SyncMutex;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::*;
@@ -75,16 +74,15 @@ fn open(
         source: Box::new(source.clone()),
         clock,
         tokeninfo: None,
-        api: Mutex::new(None),
-        login: Mutex::new(None),
-        principal: Mutex::new(None),
+        api: Single::new(None),
+        login: Single::new(None),
+        principal: Single::new(None),
     };
     (source, tokens)
 }
 
 fn patience() -> Patience {
-    let (trouble, _) = watch::channel(None);
-    Patience::reporting(Instant::now() + Duration::from_secs(30), trouble)
+    Patience::until(Instant::now() + Duration::from_secs(30))
 }
 
 async fn pass(seconds: u64) {
@@ -128,9 +126,9 @@ async fn a_refused_token_is_dropped_unless_it_was_replaced_already() {
     let (source, tokens) = open(Constancy::Fixed, None, &[None]);
     let patience = patience();
     let first = tokens.api(&patience).await.unwrap();
-    tokens.forget_api(&first).await;
+    tokens.forget_api(&first, &patience).await;
     let second = tokens.api(&patience).await.unwrap();
-    tokens.forget_api(&first).await;
+    tokens.forget_api(&first, &patience).await;
     let third = tokens.api(&patience).await.unwrap();
     assert_eq!(second.secret().expose(), third.secret().expose());
     assert_eq!(source.asked.lock().unwrap().len(), 2);

@@ -1,0 +1,80 @@
+//! `NativeConnector` of `node/src/native.ts`: one engine call per method.
+
+use iamsql::Connector;
+use napi::Env;
+use napi::bindgen_prelude::{Function, Object, Promise};
+use napi_derive::napi;
+
+use crate::credentials::{self, GivenToken};
+use crate::error::{promise, thrown};
+use crate::options::{ConnectorOptions, NativeConnectOptions};
+use crate::pair::Pair;
+
+/// The engine's connector.
+#[napi(js_name = "Connector")]
+pub struct NativeConnector {
+    connector: Connector,
+}
+
+#[napi]
+impl NativeConnector {
+    /// Reads credentials files; contacts nobody. Tokens come from `ask`, if it is given.
+    #[napi(constructor)]
+    pub fn new(
+        env: Env,
+        options: ConnectorOptions,
+        ask: Option<Function<'_, String, Promise<GivenToken>>>,
+    ) -> napi::Result<Self> {
+        let mut builder = Connector::builder();
+        if let Some(ask) = ask {
+            builder = builder.credentials(credentials::from_function(ask)?);
+        }
+        options
+            .apply_to(builder)
+            .and_then(|builder| builder.build_blocking())
+            .map(|connector| NativeConnector { connector })
+            .map_err(|error| thrown(&env, &error))
+    }
+
+    /// Fetches what connecting needs.
+    #[napi(ts_return_type = "Promise<void>")]
+    pub fn warm<'env>(
+        &self,
+        env: &'env Env,
+        instance: String,
+        options: NativeConnectOptions,
+    ) -> napi::Result<Object<'env>> {
+        let connector = self.connector.clone();
+        promise(env, async move {
+            connector.warm(&instance, &options.try_into()?).await
+        })
+    }
+
+    /// The database user of the IAM principal.
+    #[napi(ts_return_type = "Promise<string>")]
+    pub fn user<'env>(&self, env: &'env Env, instance: String) -> napi::Result<Object<'env>> {
+        let connector = self.connector.clone();
+        promise(env, async move { connector.user(&instance).await })
+    }
+
+    /// A socket pair that dials later.
+    #[napi]
+    pub fn pair(
+        &self,
+        env: Env,
+        instance: String,
+        options: NativeConnectOptions,
+    ) -> napi::Result<Pair> {
+        options
+            .try_into()
+            .and_then(|options| self.connector.pair(&instance, &options))
+            .map(Pair::from)
+            .map_err(|error| thrown(&env, &error))
+    }
+
+    /// Ends dials in flight and refuses new ones.
+    #[napi]
+    pub fn close(&self) {
+        self.connector.close();
+    }
+}

@@ -1,0 +1,90 @@
+//! JavaScript option objects → the engine's builder and options. The engine checks the values.
+
+use std::time::Duration;
+
+use iamsql::{ConnectOptions, ConnectorBuilder, Credentials, Error, ErrorKind, Result};
+use napi_derive::napi;
+
+/// `NativeConnectorOptions` in `node/src/native.ts`; what is absent keeps the engine's default.
+#[napi(object)]
+pub struct ConnectorOptions {
+    /// A credentials file.
+    pub credentials_file: Option<String>,
+    /// The project billed for Admin API calls.
+    pub quota_project: Option<String>,
+    /// `AUTO`, `BACKGROUND` or `LAZY`.
+    pub refresh_strategy: Option<String>,
+    /// The Admin API's address.
+    pub admin_endpoint: Option<String>,
+    /// The connect deadline in milliseconds.
+    pub timeout_ms: Option<f64>,
+    /// The Google universe.
+    pub universe_domain: Option<String>,
+    /// Added to the user agent.
+    pub user_agent: Option<String>,
+    /// `HOST:PORT` of an emulator.
+    pub emulator_host: Option<String>,
+}
+
+/// `NativeConnectOptions` in `node/src/native.ts`; what is absent comes from the connector.
+#[napi(object)]
+pub struct NativeConnectOptions {
+    /// `IAM` or `PASSWORD`.
+    pub auth_mode: Option<String>,
+    /// `PUBLIC`, `PRIVATE` or `AUTO`.
+    pub ip_type: Option<String>,
+    /// The connect deadline in milliseconds.
+    pub timeout_ms: Option<f64>,
+}
+
+impl ConnectorOptions {
+    pub(crate) fn apply_to(self, mut builder: ConnectorBuilder) -> Result<ConnectorBuilder> {
+        if let Some(path) = self.credentials_file {
+            builder = builder.credentials(Credentials::file(path));
+        }
+        if let Some(project) = self.quota_project {
+            builder = builder.quota_project(project);
+        }
+        if let Some(strategy) = self.refresh_strategy {
+            builder = builder.refresh_strategy(strategy.parse()?);
+        }
+        if let Some(endpoint) = self.admin_endpoint {
+            builder = builder.dangerous_admin_endpoint(endpoint);
+        }
+        if let Some(timeout) = self.timeout_ms {
+            builder = builder.timeout(milliseconds(timeout)?);
+        }
+        if let Some(universe) = self.universe_domain {
+            builder = builder.universe_domain(universe);
+        }
+        if let Some(user_agent) = self.user_agent {
+            builder = builder.user_agent(user_agent);
+        }
+        if let Some(host) = self.emulator_host {
+            builder = builder.emulator_host(host);
+        }
+        Ok(builder)
+    }
+}
+
+impl TryFrom<NativeConnectOptions> for ConnectOptions {
+    type Error = Error;
+
+    fn try_from(given: NativeConnectOptions) -> Result<Self> {
+        let mut options = ConnectOptions::new();
+        options.auth_mode = given.auth_mode.map(|mode| mode.parse()).transpose()?;
+        options.ip_type = given.ip_type.map(|ip_type| ip_type.parse()).transpose()?;
+        options.timeout = given.timeout_ms.map(milliseconds).transpose()?;
+        Ok(options)
+    }
+}
+
+fn milliseconds(given: f64) -> Result<Duration> {
+    Duration::try_from_secs_f64(given / 1000.0).map_err(|cause| {
+        Error::new(
+            ErrorKind::Config,
+            format!("timeoutMs {given} is no length of time"),
+        )
+        .with_source(cause)
+    })
+}

@@ -1,0 +1,5 @@
+//! The built program, run as users run it, against an in-process emulator.
+
+mod harness;
+mod serve;
+mod start;

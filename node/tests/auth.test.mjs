@@ -1,0 +1,78 @@
+// Whose tokens are used: a credentials file's, or those of an object like google-auth-library's.
+
+import assert from 'node:assert/strict'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { inspect } from 'node:util'
+
+import { Connector } from 'iamsql'
+import pg from 'pg'
+
+import { DATABASE, DEMO, IAM_USER, PRINCIPAL, useEmulator } from './emulator.mjs'
+
+const emulator = useEmulator()
+const SCOPES = ['https://www.googleapis.com/auth/sqlservice.admin', 'https://www.googleapis.com/auth/sqlservice.login']
+
+async function whoAmI(connector) {
+  const options = await connector.getOptions({ instanceConnectionName: DEMO, authType: 'IAM' })
+  const user = await connector.user({ instanceConnectionName: DEMO })
+  const client = new pg.Client({ ...options, user, database: DATABASE })
+  await client.connect()
+  const { rows } = await client.query('SELECT current_user AS me')
+  await client.end()
+  connector.close()
+  return rows[0].me
+}
+
+test('a service-account key file', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'iamsql-node-'))
+  const credentialsFile = join(directory, 'key.json')
+  await writeFile(credentialsFile, JSON.stringify(await emulator.control('POST', 'service-account-key', { principal: PRINCIPAL })), { mode: 0o600 })
+  assert.equal(await whoAmI(new Connector({ emulatorHost: emulator.host, credentialsFile })), IAM_USER)
+  await rm(directory, { recursive: true })
+})
+
+for (const [kind, answer] of [
+  ['an AuthClient', (token) => ({ token })],
+  ['a GoogleAuth', (token) => token],
+]) {
+  test(`an object like ${kind}, whose broad tokens draw one warning`, async () => {
+    const { access_token: token } = await emulator.control('POST', 'token', { principal: PRINCIPAL, scopes: SCOPES })
+    const auth = { email: PRINCIPAL, credentials: { expiry_date: Date.now() + 3_600_000 }, getAccessToken: async () => answer(token) }
+    const warnings = []
+    const listen = (warning) => warnings.push(warning)
+    process.on('warning', listen)
+    const connector = new Connector({ auth, sqlAdminAPIEndpoint: `http://${emulator.host}` })
+    assert.equal(await whoAmI(connector), IAM_USER)
+    await new Promise(setImmediate)
+    process.off('warning', listen)
+    assert.deepEqual(warnings.map(({ name }) => name), ['IamsqlWarning'])
+    assert.doesNotMatch(inspect(connector, { depth: null, showHidden: true }), new RegExp(token))
+  })
+}
+
+for (const [what, getAccessToken, message] of [
+  ['rejects', async () => { throw new Error('no luck today') }, /no luck today/],
+  ['throws', () => { throw new Error('no luck at all') }, /no luck at all/],
+  ['gives nothing', async () => null, /auth gave no access token/],
+]) {
+  test(`an object that ${what} is a failure of the credentials`, async () => {
+    const connector = new Connector({ auth: { getAccessToken }, sqlAdminAPIEndpoint: `http://${emulator.host}`, timeoutMs: 5_000 })
+    await assert.rejects(connector.getOptions({ instanceConnectionName: DEMO }), (error) => {
+      assert.equal(error.iamsqlCode, 'IAMSQL_CREDENTIALS')
+      assert.match(error.message, message)
+      return true
+    })
+    connector.close()
+  })
+}
+
+test('beside an emulator, foreign tokens are refused and never sent', async () => {
+  let asked = false
+  const auth = { getAccessToken: async () => ((asked = true), 'a real token') }
+  const call = async () => new Connector({ auth, emulatorHost: emulator.host }).getOptions({ instanceConnectionName: DEMO })
+  await assert.rejects(call, { iamsqlCode: 'IAMSQL_CONFIG' })
+  assert.equal(asked, false)
+})
