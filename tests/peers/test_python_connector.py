@@ -93,9 +93,7 @@ def test_a_full_address_is_shortened(connector: Callable[..., Connector]) -> Non
     assert current_user(connection) == USER
 
 
-def test_a_service_account_key_logs_in(
-    connector: Callable[..., Connector], emulator: Emulator, tmp_path: Path
-) -> None:
+def test_a_service_account_key_logs_in(connector: Callable[..., Connector], emulator: Emulator, tmp_path: Path) -> None:
     key = tmp_path / "key.json"
     key.touch(0o600)
     key.write_text(json.dumps(emulator.control("/service-account-key", {"principal": SERVICE_ACCOUNT})))
@@ -181,9 +179,7 @@ def test_a_login_that_lacks_something_is_refused(
     assert reason in emulator.sessions(instance)[-1]["error"]
 
 
-def test_a_principal_without_the_login_role_is_refused(
-    connector: Callable[..., Connector], emulator: Emulator
-) -> None:
+def test_a_principal_without_the_login_role_is_refused(connector: Callable[..., Connector], emulator: Emulator) -> None:
     email = "no-login@your-project-id.iam.gserviceaccount.com"
     emulator.control("/principals", {"email": email, "roles": ["roles/cloudsql.client"]})
     made = connector(credentials=Scripted(emulator, email))
