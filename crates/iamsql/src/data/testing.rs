@@ -148,6 +148,9 @@ impl Drop for Server {
 async fn echo(mut tls: tokio_rustls::server::TlsStream<tokio::net::TcpStream>) {
     let mut buffer = vec![0; 32 * 1024];
     while let Ok(count @ 1..) = tls.read(&mut buffer).await {
+        if &buffer[..count] == REKEY {
+            tls.get_mut().1.refresh_traffic_keys().unwrap();
+        }
         if tls.write_all(&buffer[..count]).await.is_err() || tls.flush().await.is_err() {
             return;
         }
@@ -238,5 +241,8 @@ pub(crate) fn noise(length: usize) -> Vec<u8> {
     aws_lc_rs::rand::fill(&mut bytes).unwrap();
     bytes
 }
+
+/// Has the server change its keys, and ask for new ones of ours, before it echoes.
+pub(crate) const REKEY: &[u8] = b"new keys, please";
 
 const SERVER_NAME: &str = "server.test";

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::connection::is_certificate_refusal;
-use super::testing::{Published, Server, bind, noise, route, route_within, target_at};
+use super::testing::{Published, REKEY, Server, bind, noise, route, route_within, target_at};
 use super::*;
 
 #[tokio::test]
@@ -31,6 +31,21 @@ async fn what_is_written_comes_back_unchanged_in_any_chunking() {
     reader.read_to_end(&mut received).await.unwrap();
     writing.await.unwrap();
     assert!(received == expected, "{} bytes came back", received.len());
+}
+
+#[tokio::test]
+async fn keys_may_change_at_any_time() {
+    let server = Server::start().await;
+    let connection = server.route().connect().await.unwrap();
+    let mut stream = connection.into_stream().unwrap();
+    for _ in 0..5 {
+        for sent in [REKEY, &noise(100_000)] {
+            let mut received = vec![0; sent.len()];
+            stream.write_all(sent).await.unwrap();
+            stream.read_exact(&mut received).await.unwrap();
+            assert!(received == sent);
+        }
+    }
 }
 
 #[tokio::test]
