@@ -1,5 +1,6 @@
 //! The emulator's own PostgreSQL: it starts, serves nobody outside, and leaves nothing behind.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -7,6 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use iamsql_emulator::Principal;
+use rustix::process::{Pid, Signal, kill_process};
+
 use iamsql_emulator::backend::{Backend, BackendOptions, Installation};
 
 /// The options of this machine, unless it has no PostgreSQL: a failure in CI, a skip elsewhere.
@@ -108,14 +111,14 @@ async fn a_temporary_directory_closed_to_its_account_is_passed_over() {
         return;
     };
     let closed = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(closed.path(), std::fs::Permissions::from_mode(0o500)).unwrap();
+    std::fs::set_permissions(closed.path(), Permissions::from_mode(0o500)).unwrap();
     let long = tempfile::Builder::new()
         .prefix(&"l".repeat(64))
         .tempdir()
         .unwrap();
-    std::fs::set_permissions(long.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    std::fs::set_permissions(long.path(), Permissions::from_mode(0o777)).unwrap();
     let open = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(open.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    std::fs::set_permissions(open.path(), Permissions::from_mode(0o777)).unwrap();
     options.temporary = vec![
         closed.path().into(),
         long.path().into(),
@@ -156,58 +159,41 @@ async fn users_and_databases_may_be_added_twice_but_not_with_reserved_names() {
     backend.stop().await;
 }
 
-/// The other half of the next test: a process that is there to be killed.
 #[tokio::test]
-#[ignore = "runs inside `a_killed_process_leaves_nothing`"]
-async fn the_process_that_is_killed() {
-    let backend = Backend::start(&BackendOptions::from_environment())
-        .await
-        .unwrap();
-    println!("\nready {}", backend.directory().display());
-    std::future::pending::<()>().await;
-}
-
-#[tokio::test]
-async fn a_killed_process_leaves_nothing() {
+async fn a_program_that_is_ended_leaves_nothing() {
     let Some(_) = options().await else { return };
-    // Killed at once the server is being initialised; killed later it serves.
-    for serving in [false, true] {
-        let temporary = tempfile::tempdir().unwrap();
-        std::fs::set_permissions(temporary.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-        let mut process = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "the_process_that_is_killed",
-                "--ignored",
-                "--nocapture",
-            ])
-            .env("TMPDIR", temporary.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        if serving {
-            let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    for signal in [Signal::KILL, Signal::TERM, Signal::INT] {
+        // Ended at once, the database is being initialised; ended later, it serves.
+        for serving in [false, true] {
+            let temporary = tempfile::tempdir().unwrap();
+            std::fs::set_permissions(temporary.path(), Permissions::from_mode(0o777)).unwrap();
+            let mut program = Command::new(env!("CARGO_BIN_EXE_iamsql-emulator"))
+                .env("TMPDIR", temporary.path())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            if serving {
+                let mut ready = String::new();
+                let mut output = BufReader::new(program.stdout.take().unwrap());
+                output.read_line(&mut ready).unwrap();
+                assert!(ready.starts_with('{'), "{ready:?}");
+            } else {
+                let begun = || temporary.path().read_dir().unwrap().count() > 0;
+                assert!(wait_until(Duration::from_secs(30), begun));
+            }
+            assert!(!processes_of(temporary.path()).is_empty());
+            kill_process(Pid::from_child(&program), signal).unwrap();
+            let gone = || {
+                program.try_wait().unwrap().is_some()
+                    && temporary.path().read_dir().unwrap().count() == 0
+                    && processes_of(temporary.path()).is_empty()
+            };
             assert!(
-                lines
-                    .map_while(Result::ok)
-                    .any(|line| line.starts_with("ready "))
+                wait_until(Duration::from_secs(5), gone),
+                "{signal:?}, serving {serving}: {:?}",
+                processes_of(temporary.path())
             );
-        } else {
-            let begun = || temporary.path().read_dir().unwrap().count() > 0;
-            assert!(wait_until(Duration::from_secs(30), begun));
         }
-        assert!(!processes_of(temporary.path()).is_empty());
-        process.kill().unwrap();
-        process.wait().unwrap();
-        let gone = || {
-            temporary.path().read_dir().unwrap().count() == 0
-                && processes_of(temporary.path()).is_empty()
-        };
-        assert!(
-            wait_until(Duration::from_secs(5), gone),
-            "{:?}",
-            processes_of(temporary.path())
-        );
     }
 }
 

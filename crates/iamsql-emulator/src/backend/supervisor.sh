@@ -12,23 +12,26 @@ IFS= read -r password <&3 || exit 1
 bin=$1 access=$2 administrator=$3
 shift 3
 
-directory= watch=
+directory= watch= serving=
 
 # Ends the newest background process, gently at first, then removes everything.
 finish() {
     trap '' TERM INT HUP
-    server=$!
+    newest=$!
     [ -z "$watch" ] || kill "$watch" 2>/dev/null
-    if [ "$server" != "$watch" ]; then
-        kill -INT "$server" 2>/dev/null
-        tries=0
-        while kill -0 "$server" 2>/dev/null; do
-            tries=$((tries + 1))
-            [ $tries -ne 40 ] || kill -QUIT "$server" 2>/dev/null
-            [ $tries -ne 60 ] || kill -KILL "$server" 2>/dev/null
-            sleep 0.05
-        done
+    if [ -n "$serving" ]; then
+        kill -INT "$newest" 2>/dev/null
+    else
+        # initdb itself only takes note; the servers that it runs, in this process group too, end at once.
+        kill -TERM 0
     fi
+    tries=0
+    while [ "$newest" != "$watch" ] && kill -0 "$newest" 2>/dev/null; do
+        tries=$((tries + 1))
+        [ $tries -ne 20 ] || kill -QUIT "$newest" 2>/dev/null
+        [ $tries -ne 40 ] || kill -KILL "$newest" 2>/dev/null
+        sleep 0.05
+    done
     [ -z "$directory" ] || rm -rf "$directory"
     exit "$1"
 }
@@ -61,6 +64,7 @@ rm "$directory/password"
 password=
 printf '%s\n' "$access" >"$directory/data/pg_hba.conf"
 
+serving=yes
 # Nothing here outlives the run, so nothing is made durable. Statements stay out of the log: they may hold passwords.
 "$bin/postgres" -D "$directory/data" -k "$directory" \
     -c listen_addresses= -c unix_socket_permissions=0700 -c max_connections=300 \
