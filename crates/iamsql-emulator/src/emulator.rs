@@ -32,8 +32,7 @@ use crate::world::{Settings, World};
 /// ```
 pub struct Emulator {
     world: Arc<World>,
-    runtime: Option<Runtime>,
-    handle: Handle,
+    threads: Threads,
 }
 
 /// How an [`Emulator`] is set up. The defaults are the world of this project's documentation, without instances.
@@ -136,16 +135,18 @@ impl EmulatorBuilder {
     /// # Errors
     /// An instance that cannot exist, no free loopback address, or no PostgreSQL for an instance that wants one.
     pub async fn start(self) -> anyhow::Result<Emulator> {
-        let runtime = runtime()?;
-        let started = runtime.spawn(launch(self)).await;
-        finish(runtime, started.context("the emulator panicked").flatten())
+        let threads = Threads::new()?;
+        let started = threads.handle.spawn(launch(self)).await;
+        finish(threads, started.context("the emulator panicked").flatten())
     }
 
     /// As [`EmulatorBuilder::start`], for programs without a runtime. Inside one, it would block it.
     pub fn start_blocking(self) -> anyhow::Result<Emulator> {
-        let runtime = runtime()?;
-        let started = runtime.block_on(async { tokio::spawn(launch(self)).await });
-        finish(runtime, started.context("the emulator panicked").flatten())
+        let threads = Threads::new()?;
+        let started = threads
+            .handle
+            .block_on(async { tokio::spawn(launch(self)).await });
+        finish(threads, started.context("the emulator panicked").flatten())
     }
 }
 
@@ -336,16 +337,13 @@ impl Emulator {
     }
 
     /// Ends listeners, sessions and databases, and returns when they are gone.
-    pub async fn shutdown(mut self) {
+    pub async fn shutdown(self) {
         let world = self.world.clone();
         let ended = self.run(async move {
             world.end().await;
             Ok(())
         });
         ended.await.expect("the emulator runs");
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 
     fn instance(&self, name: &str) -> anyhow::Result<Arc<Instance>> {
@@ -358,7 +356,8 @@ impl Emulator {
         &self,
         act: impl Future<Output = anyhow::Result<T>> + Send + 'static,
     ) -> anyhow::Result<T> {
-        self.handle
+        self.threads
+            .handle
             .spawn(act)
             .await
             .context("the emulator panicked")?
@@ -368,9 +367,6 @@ impl Emulator {
 impl Drop for Emulator {
     fn drop(&mut self) {
         self.world.stop.cancel();
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 
@@ -383,27 +379,38 @@ impl std::fmt::Debug for Emulator {
 }
 
 /// Threads of the emulator's own: tests come and go with their runtimes, the emulator stays.
-fn runtime() -> anyhow::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("iamsql-emulator")
-        .enable_all()
-        .build()
-        .context("cannot start the emulator's threads")
+struct Threads {
+    handle: Handle,
+    runtime: Option<Runtime>,
 }
 
-fn finish(runtime: Runtime, started: anyhow::Result<Arc<World>>) -> anyhow::Result<Emulator> {
-    match started {
-        Ok(world) => Ok(Emulator {
-            world,
+impl Threads {
+    fn new() -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("iamsql-emulator")
+            .enable_all()
+            .build()
+            .context("cannot start the emulator's threads")?;
+        Ok(Threads {
             handle: runtime.handle().clone(),
             runtime: Some(runtime),
-        }),
-        Err(error) => {
+        })
+    }
+}
+
+impl Drop for Threads {
+    /// Waits for nothing: a start that is given up, or an emulator, may be dropped inside somebody's async task.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
-            Err(error)
         }
     }
+}
+
+fn finish(threads: Threads, started: anyhow::Result<Arc<World>>) -> anyhow::Result<Emulator> {
+    let world = started?;
+    Ok(Emulator { world, threads })
 }
 
 async fn launch(builder: EmulatorBuilder) -> anyhow::Result<Arc<World>> {

@@ -42,3 +42,8 @@ pub use faults::{CertificateAlert, Effect, Endpoint, Fault, FaultId, Faults};
 pub use instance::{AddressType, CaMode, Database, InstanceSpec, Wire};
 pub use principal::{Principal, PrincipalKind, Role};
 pub use session::{Session, Sessions};
+
+/// The README's examples are tested with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

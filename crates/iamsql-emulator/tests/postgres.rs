@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use iamsql_emulator::Principal;
 use rustix::process::{Pid, Signal, kill_process};
 
+use iamsql_emulator::Principal;
 use iamsql_emulator::backend::{Backend, BackendOptions, Installation};
 
 /// The options of this machine, unless it has no PostgreSQL: a failure in CI, a skip elsewhere.
@@ -183,8 +183,10 @@ async fn a_program_that_is_ended_leaves_nothing() {
             }
             assert!(!processes_of(temporary.path()).is_empty());
             kill_process(Pid::from_child(&program), signal).unwrap();
+            let mut status = None;
             let gone = || {
-                program.try_wait().unwrap().is_some()
+                status = program.try_wait().unwrap();
+                status.is_some()
                     && temporary.path().read_dir().unwrap().count() == 0
                     && processes_of(temporary.path()).is_empty()
             };
@@ -192,6 +194,11 @@ async fn a_program_that_is_ended_leaves_nothing() {
                 wait_until(Duration::from_secs(5), gone),
                 "{signal:?}, serving {serving}: {:?}",
                 processes_of(temporary.path())
+            );
+            assert_eq!(
+                status.unwrap().success(),
+                signal != Signal::KILL,
+                "{signal:?}, serving {serving}"
             );
         }
     }
