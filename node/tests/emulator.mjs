@@ -15,11 +15,21 @@ export const IAM_USER = 'cloudsql-client@your-project-id.iam'
 
 const binary = process.env.IAMSQL_EMULATOR ?? fileURLToPath(new URL('../../target/debug/iamsql-emulator', import.meta.url))
 
-/** The emulator of this file's tests; usable inside them. */
-export function useEmulator() {
+/**
+ * The emulator of this file's tests; usable inside them. `setUp` runs once it is ready, `tearDown` before it ends.
+ *
+ * One pair of hooks for all, because those of a file do not wait for each other.
+ */
+export function useEmulator(setUp = async () => {}, tearDown = async () => {}) {
   const emulator = new Emulator()
-  before(() => emulator.start(), { timeout: 60_000 })
-  after(() => emulator.stop())
+  before(async () => {
+    await emulator.start()
+    await setUp(emulator)
+  }, { timeout: 60_000 })
+  after(async () => {
+    await tearDown()
+    await emulator.stop()
+  })
   return emulator
 }
 

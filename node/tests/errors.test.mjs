@@ -4,25 +4,25 @@ import assert from 'node:assert/strict'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { describe, test } from 'node:test'
 import { inspect } from 'node:util'
 
 import { Connector, IamsqlError } from 'iamsql'
 
 import { DEMO, useEmulator } from './emulator.mjs'
 
-const emulator = useEmulator()
 let connector
 let directory
-
-before(async () => {
-  connector = new Connector({ emulatorHost: emulator.host, timeoutMs: 10_000 })
-  directory = await mkdtemp(join(tmpdir(), 'iamsql-node-'))
-})
-after(async () => {
-  connector.close()
-  await rm(directory, { recursive: true })
-})
+const emulator = useEmulator(
+  async ({ host }) => {
+    connector = new Connector({ emulatorHost: host, timeoutMs: 10_000 })
+    directory = await mkdtemp(join(tmpdir(), 'iamsql-node-'))
+  },
+  async () => {
+    connector.close()
+    await rm(directory, { recursive: true })
+  },
+)
 
 async function refusal(call) {
   try {

@@ -6,7 +6,7 @@ import { copyFile, cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from '
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before, test } from 'node:test'
+import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
@@ -14,13 +14,13 @@ import * as imported from 'iamsql'
 
 import { IAM_USER, useEmulator } from './emulator.mjs'
 
-const emulator = useEmulator()
 const execute = promisify(execFile)
 const root = fileURLToPath(new URL('..', import.meta.url))
 let directory
-
-before(async () => (directory = await mkdtemp(join(tmpdir(), 'iamsql-package-'))))
-after(() => rm(directory, { recursive: true }))
+const emulator = useEmulator(
+  async () => (directory = await mkdtemp(join(tmpdir(), 'iamsql-package-'))),
+  () => rm(directory, { recursive: true }),
+)
 
 test('import and require give the same names and the same objects', () => {
   const required = createRequire(import.meta.url)('iamsql')

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { after, before, test } from 'node:test'
+import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 import { Connector } from 'iamsql'
@@ -11,16 +11,16 @@ import Cursor from 'pg-cursor'
 
 import { DATABASE, DEMO, IAM_USER, useEmulator } from './emulator.mjs'
 
-const emulator = useEmulator()
 let connector
 let iam
-
-before(async () => {
-  connector = new Connector({ emulatorHost: emulator.host })
-  const user = await connector.user({ instanceConnectionName: DEMO })
-  iam = { ...(await connector.getOptions({ instanceConnectionName: DEMO, authType: 'IAM' })), user, database: DATABASE }
-})
-after(() => connector.close())
+const emulator = useEmulator(
+  async ({ host }) => {
+    connector = new Connector({ emulatorHost: host })
+    const user = await connector.user({ instanceConnectionName: DEMO })
+    iam = { ...(await connector.getOptions({ instanceConnectionName: DEMO, authType: 'IAM' })), user, database: DATABASE }
+  },
+  async () => connector.close(),
+)
 
 async function withClient(config, use) {
   const client = new pg.Client(config)

@@ -5,16 +5,15 @@ import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readdirSync, readlinkSync } from 'node:fs'
 import { Socket } from 'node:net'
-import { after, test } from 'node:test'
+import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 import { Connector } from 'iamsql'
 
 import { useEmulator } from './emulator.mjs'
 
-const emulator = useEmulator()
 const connectors = []
-after(() => connectors.forEach((connector) => connector.close()))
+const emulator = useEmulator(undefined, async () => connectors.forEach((connector) => connector.close()))
 
 async function streams(spec, options) {
   const instance = await emulator.instance(spec)
@@ -144,14 +143,13 @@ test('closing the connector ends a dial in flight and leaves an open connection'
 test('destroying a socket ends its dial, without an error', { skip: process.platform !== 'linux' }, async () => {
   const { instance, stream } = await streams()
   const clear = await emulator.fault({ endpoint: 'tls', effect: { kind: 'hang' }, instance })
-  const before = descriptors()
+  const before = await settled(descriptors)
   const socket = stream().connect()
   await emulator.until(instance, (sessions) => sessions.length === 1)
   assert.ok(descriptors() >= before + 3)
   socket.destroy()
   assert.deepEqual(await once(socket, 'close'), [false])
-  for (let tries = 0; descriptors() > before && tries < 100; tries++) await sleep(20)
-  assert.equal(descriptors(), before)
+  assert.equal(await settled(descriptors), before)
   await clear()
 })
 
@@ -269,6 +267,18 @@ function descriptors() {
     }
   })
   return links.filter((link) => link.startsWith('socket:')).length
+}
+
+/** The count once it has stayed the same for half a second, since earlier sockets may still be closing. */
+async function settled(count) {
+  let last = count()
+  for (let same = 0; same < 10; ) {
+    await sleep(50)
+    const now = count()
+    same = now === last ? same + 1 : 0
+    last = now
+  }
+  return last
 }
 
 async function hashed(socket) {
