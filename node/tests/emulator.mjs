@@ -12,6 +12,7 @@ export const DEMO = 'your-project-id:us-central1:demo-postgres'
 export const DATABASE = 'mydb'
 export const PRINCIPAL = 'cloudsql-client@your-project-id.iam.gserviceaccount.com'
 export const IAM_USER = 'cloudsql-client@your-project-id.iam'
+export const HUMAN = 'jane@example.com'
 
 const binary = process.env.IAMSQL_EMULATOR ?? fileURLToPath(new URL('../../target/debug/iamsql-emulator', import.meta.url))
 

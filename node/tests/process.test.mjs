@@ -42,8 +42,7 @@ for (const [situation, source] of [
   ['with a socket that was never used', 'stream()'],
   ['after a socket was ended', `const socket = stream().connect(); await once(socket, 'connect'); socket.end()`],
   ['with an open socket that is unref’d', `const socket = stream().connect(); await once(socket, 'connect'); socket.unref()`],
-  ['with a socket that was unref’d before it connected', `const socket = stream().unref(); socket.connect(); await once(socket, 'connect')
-    .then(() => console.log('connected'))`],
+  ['with a socket that was unref’d before it dialed', `stream().unref().connect()`],
 ]) {
   test(`the process exits by itself ${situation}`, async () => {
     await run(`${CONNECTOR}; ${source}`)
@@ -107,7 +106,7 @@ test('worker threads connect, end in the middle of a dial, and leave the others 
         socket.write('from a worker')
         if (workerData.slow) setTimeout(() => parentPort.postMessage('dialing'), 100)
       })\`
-    const start = (instance, slow) => new Worker(echo, { eval: true, workerData: { instance, slow } })
+    const start = (instance, slow) => new Worker(echo, { eval: true, execArgv: [], workerData: { instance, slow } })
     for (let round = 0; round < 2; round++) {
       const workers = [start(process.env.INSTANCE), start(process.env.INSTANCE)]
       const answers = await Promise.all(workers.map((worker) => once(worker, 'message')))
