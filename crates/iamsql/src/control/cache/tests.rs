@@ -269,6 +269,35 @@ async fn a_valid_certificate_is_served_while_renewals_fail() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn close_to_the_end_a_connect_is_served_at_once_and_starts_the_renewal() {
+    let world = World::new(Auto).await;
+    world.connect().await.unwrap();
+    world.cache.leave();
+    pass(3600 - 120).await;
+    assert_eq!(world.calls(), 1, "nobody there for the timer");
+    world.cache.join();
+    let started = Instant::now();
+    assert_eq!(world.connect().await.unwrap().generation, 1);
+    assert_eq!(world.connect().await.unwrap().generation, 1);
+    assert_eq!(started.elapsed(), Duration::ZERO);
+    pass(2).await;
+    assert_eq!(
+        (world.connect().await.unwrap().generation, world.calls()),
+        (2, 2)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_the_last_minute_a_connect_waits_for_the_renewal() {
+    let world = World::new(Auto).await;
+    world.connect().await.unwrap();
+    world.cache.leave();
+    pass(3600 - 59).await;
+    world.cache.join();
+    assert_eq!(world.connect().await.unwrap().generation, 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lazy_connect_takes_the_old_certificate_if_its_renewal_fails() {
     let world = World::new(Lazy).await;
     world.connect().await.unwrap();

@@ -50,7 +50,8 @@ impl ServerVerifier {
                 intermediates,
                 now,
                 self.algorithms.all,
-            )?,
+            )
+            .map_err(in_our_words)?,
         }
         self.trust.expected.check(&certificate).map_err(distrusted)
     }
@@ -125,12 +126,30 @@ fn check_dates(certificate: &X509Certificate<'_>, now: UnixTime) -> Result<(), D
         .and_then(|seconds| ASN1Time::from_timestamp(seconds).ok());
     match now.is_some_and(|now| certificate.validity().is_valid_at(now)) {
         true => Ok(()),
-        false => Err(Distrust::new(
-            "server presented a certificate that has expired or is not valid yet",
-        )),
+        false => Err(Distrust::new(WRONG_TIME)),
+    }
+}
+
+/// The two failures that users do meet, said plainly; the rest as rustls says it.
+fn in_our_words(error: rustls::Error) -> rustls::Error {
+    use CertificateError::{
+        BadSignature, Expired, ExpiredContext, NotValidYet, NotValidYetContext, UnknownIssuer,
+    };
+    match error {
+        rustls::Error::InvalidCertificate(UnknownIssuer | BadSignature) => {
+            distrusted(Distrust::new(NOT_SIGNED))
+        }
+        rustls::Error::InvalidCertificate(
+            Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. },
+        ) => distrusted(Distrust::new(WRONG_TIME)),
+        other => other,
     }
 }
 
 fn distrusted(distrust: Distrust) -> rustls::Error {
     CertificateError::Other(OtherError(Arc::new(distrust))).into()
 }
+
+const NOT_SIGNED: &str =
+    "server presented a certificate that none of the instance's server CAs signed";
+const WRONG_TIME: &str = "server presented a certificate that has expired or is not valid yet";
