@@ -155,6 +155,86 @@ def test_a_fork_while_other_threads_connect_and_read(run):
     )
 
 
+@pytest.mark.parametrize("driver", ["pg8000", "psycopg", "psycopg2", "asyncpg"])
+def test_a_child_that_lives_on_does_not_hold_its_parents_sessions_open(run, emulator, driver):
+    instance = emulator.instance("postgres")
+    control = emulator.ready["control"]
+    run(
+        PRELUDE
+        + """
+    import json, signal, time, urllib.request
+
+    def open_sessions():
+        bearer = {"Authorization": os.environ["BEARER"]}
+        request = urllib.request.Request(os.environ["CONTROL"] + "/sessions", headers=bearer)
+        sessions = json.load(urllib.request.urlopen(request))
+        return sum(one["open"] for one in sessions if one["instance"] == INSTANCE)
+
+    connector = iamsql.Connector()
+    driver = os.environ["DRIVER"]
+    loop = asyncio.new_event_loop()
+    if driver == "asyncpg":
+        connection = loop.run_until_complete(connector.connect_async(INSTANCE, driver, db=DATABASE))
+    else:
+        connection = connector.connect(INSTANCE, driver, db=DATABASE)
+    child = in_child(lambda: time.sleep(60))
+    try:
+        assert open_sessions() == 1
+        if driver == "asyncpg":
+            connection.terminate()
+            loop.run_until_complete(asyncio.sleep(0.1))
+        else:
+            connection.close()
+        deadline = time.monotonic() + 10
+        while open_sessions():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    """,
+        environment={
+            "INSTANCE": instance,
+            "DRIVER": driver,
+            "CONTROL": control["url"],
+            "BEARER": f"Bearer {control['bearer']}",
+        },
+    )
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/net/unix"), reason="needs /proc")
+def test_a_child_holds_no_descriptor_of_sessions_and_listeners(run):
+    ended = run(
+        PRELUDE
+        + """
+    def ours():
+        inodes = set()
+        for name in os.listdir("/proc/self/fd"):
+            try:
+                target = os.readlink("/proc/self/fd/" + name)
+            except FileNotFoundError:
+                continue
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+        found = 0
+        for line in open("/proc/net/tcp").read().splitlines()[1:]:
+            fields = line.split()
+            found += fields[2].endswith(":0CEB") and fields[9] in inodes  # port 3307
+        for line in open("/proc/net/unix").read().splitlines()[1:]:
+            fields = line.split()
+            found += "/iamsql-" in line and fields[6] in inodes
+        return found
+
+    connector = iamsql.Connector()
+    held = [connector.connect(INSTANCE, d, db=DATABASE) for d in BLOCKING]
+    print(ours(), flush=True)
+    reap(in_child(lambda: print(ours(), flush=True)))
+    """
+    )
+    # Three to the server; one listener and what it accepted from psycopg and psycopg2.
+    assert ended.stdout.split() == ["6", "0"]
+
+
 def test_asyncio_connections_stay_whole_in_the_parent(run):
     run(
         PRELUDE

@@ -43,14 +43,20 @@ pub(crate) fn watch(_py: Python<'_>, value: &Arc<impl Held + 'static>) {
 
 /// Runs in the child right after `os.fork()`.
 #[pyfunction]
-pub(crate) fn after_fork(_py: Python<'_>) {
+pub(crate) fn after_fork(py: Python<'_>) -> PyResult<()> {
     GENERATION.fetch_add(1, Ordering::Relaxed);
+    let close = py.import("os")?.getattr("close")?;
+    for descriptor in iamsql::inherited_descriptors() {
+        // One that was being opened or closed at the fork may not be there.
+        let _ = close.call1((descriptor,));
+    }
     let inherited = std::mem::take(&mut *LIVE.lock().unwrap_or_else(PoisonError::into_inner));
     for value in inherited.iter().filter_map(Weak::upgrade) {
         value.abandon();
         // Dropping could run what belongs to the parent: unlink its directory, end its session.
         std::mem::forget(value);
     }
+    Ok(())
 }
 
 /// Runs as the interpreter exits.

@@ -2,6 +2,8 @@
 //!
 //! In: options and calls from `python/iamsql`.  Out: sockets, listeners, answers and typed exceptions.  No logic of its own.
 
+#![forbid(unsafe_code)]
+
 mod awaitable;
 mod connector;
 mod credentials;

@@ -96,7 +96,7 @@ impl Listener {
 }
 
 impl Held for Inner {
-    /// The engine's listener knows whose it is. Its descriptors belong to the parent's runtime, which stays untouched.
+    /// The engine's listener knows whose it is, and its descriptors are among the engine's own.
     fn abandon(&self) {}
 
     fn remove(&self) {

@@ -73,7 +73,8 @@ fn start() -> PyResult<Mutex<Option<Runtime>>> {
         .worker_threads(1)
         .max_blocking_threads(8)
         .thread_name("iamsql")
-        .enable_all()
+        .enable_io()
+        .enable_time()
         .build()?;
     Ok(Mutex::new(Some(runtime)))
 }
