@@ -1,17 +1,6 @@
 //! The emulator's own endpoints: what there is for anybody, and what may be changed for who holds the bearer.
 //!
-//! | method and path under `/emulator/control` | act |
-//! |---|---|
-//! | `GET /calls`, `DELETE /calls` | the HTTP calls received; forgets them |
-//! | `GET /sessions` | the connections to port 3307 |
-//! | `GET /faults`, `POST /faults`, `DELETE /faults`, `DELETE /faults/{id}` | lists, injects, clears faults |
-//! | `GET /instances`, `POST /instances`, `DELETE /instances/{name}` | lists, adds, removes instances |
-//! | `PATCH /instances/{name}` | changes settings of an instance |
-//! | `POST /instances/{name}/rotate-server-ca`, `…/rotate-client-ca`, `…/disconnect` | what the names say |
-//! | `GET /principals`, `POST /principals` | lists; adds or replaces a principal |
-//! | `POST /service-account-key`, `/authorized-user`, `/token` | hands out a credential: `{"principal", "scopes", "lifetime_ms"}` |
-//! | `POST /revoke` | `{"principal"}` or `{"instance"}`: its tokens and certificates, or its certificates |
-//! | `POST /shutdown` | ends the emulator |
+//! The README lists them.
 
 mod credentials;
 mod instances;
@@ -25,6 +14,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::calls::Call;
@@ -44,6 +34,7 @@ pub(crate) fn router(world: &Arc<World>) -> Router<Arc<World>> {
         )
         .route("/faults/{id}", delete(clear_fault))
         .route("/principals", get(list_principals).post(add_principal))
+        .route("/hosts", post(add_host))
         .route("/shutdown", post(shutdown))
         .merge(instances::router())
         .merge(credentials::router())
@@ -153,6 +144,20 @@ async fn add_principal(
         .await
         .context("cannot add the principal")?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whom another metadata server is to stand for.
+#[derive(Deserialize)]
+struct Attached {
+    principal: String,
+}
+
+async fn add_host(
+    State(world): State<Arc<World>>,
+    axum::Json(attached): axum::Json<Attached>,
+) -> Result<axum::Json<Value>, ControlError> {
+    let host = world.add_host(attached.principal).await?;
+    Ok(axum::Json(json!({ "host": host })))
 }
 
 async fn shutdown(State(world): State<Arc<World>>) -> StatusCode {

@@ -209,7 +209,7 @@ impl Emulator {
     /// `IAMSQL_EMULATOR_HOST` for that principal. Instances are the same.
     pub async fn host_as(&self, principal: &str) -> anyhow::Result<String> {
         let (world, principal) = (self.world.clone(), principal.to_string());
-        self.run(async move { another_host(&world, principal).await })
+        self.run(async move { world.add_host(principal).await })
             .await
     }
 
@@ -478,19 +478,6 @@ fn follow_faults(world: &Arc<World>) {
             std::thread::sleep(Duration::from_micros(200));
         }
     });
-}
-
-async fn another_host(world: &Arc<World>, principal: String) -> anyhow::Result<String> {
-    anyhow::ensure!(
-        world.principal(&principal).is_some(),
-        "no principal {principal:?}"
-    );
-    let address = SocketAddr::new(world.loopback.address()?, 0);
-    let listener = std::net::TcpListener::bind(address)
-        .with_context(|| format!("cannot listen on {address}"))?;
-    let host = listener.local_addr()?.to_string();
-    crate::http::serve(world.clone(), listener, Some(principal)).await?;
-    Ok(host)
 }
 
 /// A password for a built-in user, as random as every other secret of the emulator.

@@ -1,6 +1,7 @@
 //! What tests and the control endpoints do to a run: add, remove, hand out, revoke.
 
 use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +65,17 @@ impl World {
             Some(backend) => backend.add_principals(&[principal]).await,
             None => Ok(()),
         }
+    }
+
+    /// Another HTTP port, on an address of its own, whose metadata server stands for `principal`.
+    pub(crate) async fn add_host(self: &Arc<Self>, principal: String) -> anyhow::Result<String> {
+        self.known(&principal)?;
+        let address = SocketAddr::new(self.loopback.address()?, 0);
+        let listener =
+            TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+        let host = listener.local_addr()?.to_string();
+        crate::http::serve(self.clone(), listener, Some(principal)).await?;
+        Ok(host)
     }
 
     /// A service-account key file for a principal.

@@ -187,6 +187,25 @@ async fn credentials_are_handed_out_and_taken_back_over_http() {
         control.call(Method::POST, "/principals", added).await.0,
         204
     );
+    let host = control
+        .call(Method::POST, "/hosts", of(SERVICE_ACCOUNT))
+        .await
+        .1;
+    let other = Client::at(host["host"].as_str().unwrap());
+    assert_eq!(
+        other
+            .metadata("instance/service-accounts/default/email")
+            .await
+            .status(),
+        200
+    );
+    assert_eq!(
+        control
+            .call(Method::POST, "/hosts", of("nobody@example.com"))
+            .await
+            .0,
+        400
+    );
     let (_, principals) = control.call(Method::GET, "/principals", json!(null)).await;
     assert_eq!(principals.as_array().unwrap().len(), 3);
 }
