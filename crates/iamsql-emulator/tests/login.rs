@@ -126,7 +126,7 @@ async fn with_token(
 }
 
 fn fatal(outcome: Result<Client, Error>) -> (SqlState, String) {
-    let error = outcome.err().expect("a refusal");
+    let error = outcome.expect_err("a refusal");
     let error = error
         .as_db_error()
         .unwrap_or_else(|| panic!("a message of the server, not {error:?}"));

@@ -31,7 +31,9 @@ pub(super) async fn run(
             Login::Ended => {}
         }
         carry(&mut from_server, &mut to_client).await?;
-        to_client.shutdown().await
+        // The client may have left without waiting for this.
+        let _ = to_client.shutdown().await;
+        Ok(())
     };
     tokio::pin!(up, down);
     tokio::select! {
@@ -101,7 +103,11 @@ async fn carry(
 ) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {
-        let count = from.read(&mut buffer).await?;
+        let count = match from.read(&mut buffer).await {
+            // Many clients close TCP without TLS's own farewell. PostgreSQL's protocol has one, so nothing is lost.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+            other => other?,
+        };
         if count == 0 {
             return Ok(());
         }
