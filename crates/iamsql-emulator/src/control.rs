@@ -4,6 +4,7 @@
 
 mod credentials;
 mod instances;
+mod users;
 
 use std::sync::Arc;
 
@@ -38,6 +39,7 @@ pub(crate) fn router(world: &Arc<World>) -> Router<Arc<World>> {
         .route("/shutdown", post(shutdown))
         .merge(instances::router())
         .merge(credentials::router())
+        .merge(users::router())
         .layer(from_fn_with_state(world.clone(), require_bearer))
 }
 

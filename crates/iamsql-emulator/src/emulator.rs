@@ -292,6 +292,24 @@ impl Emulator {
             .await
     }
 
+    /// Adds a built-in database user to the PostgreSQL of all instances, or changes its password.
+    ///
+    /// # Errors
+    /// When no instance has a PostgreSQL, or the name is reserved.
+    pub async fn add_user(&self, name: &str, password: &str) -> anyhow::Result<()> {
+        let (world, name, password) = (self.world.clone(), name.to_string(), password.to_string());
+        self.run(async move { world.add_user(&name, &password).await })
+            .await
+    }
+
+    /// Ends all sessions of a database user as an administrator would, and says how many there were: the clients read
+    /// FATAL 57P01. [`Emulator::disconnect`] cuts connections without a word.
+    pub async fn terminate_sessions(&self, user: &str) -> anyhow::Result<u64> {
+        let (world, user) = (self.world.clone(), user.to_string());
+        self.run(async move { world.terminate_sessions(&user).await })
+            .await
+    }
+
     /// A service-account key file (JSON text) whose token endpoint is this emulator.
     pub async fn service_account_key(&self, principal: &str) -> anyhow::Result<String> {
         let (world, principal) = (self.world.clone(), principal.to_string());

@@ -285,6 +285,50 @@ async fn a_built_in_user_and_a_token_as_password_need_no_login_in_the_certificat
 }
 
 #[tokio::test]
+async fn users_are_added_and_their_sessions_ended() {
+    let Some(emulator) = emulator(InstanceSpec::postgres(INSTANCE)).await else {
+        return;
+    };
+    let plain = certificate(&emulator, INSTANCE, None).await;
+    emulator.add_user("later", "first").await.unwrap();
+    emulator.add_user("later", "second").await.unwrap();
+    let (code, _) = fatal(log_in(&emulator, INSTANCE, &plain, "later", Some("first")).await);
+    assert_eq!(code, SqlState::INVALID_PASSWORD);
+    let client = log_in(&emulator, INSTANCE, &plain, "later", Some("second"))
+        .await
+        .unwrap();
+    assert_eq!(emulator.terminate_sessions("later").await.unwrap(), 1);
+    assert!(client.batch_execute("SELECT 1").await.is_err());
+    let control = |path: &str, body: Value| {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let url = format!("{}/emulator/control/{path}", emulator.url());
+        http.post(url)
+            .bearer_auth(emulator.control_bearer())
+            .json(&body)
+            .send()
+    };
+    let added = control("users", json!({ "name": "last", "password": "third" }))
+        .await
+        .unwrap();
+    assert!(added.status().is_success());
+    let _last = log_in(&emulator, INSTANCE, &plain, "last", Some("third"))
+        .await
+        .unwrap();
+    let ended = control("users/terminate", json!({ "name": "last" }))
+        .await
+        .unwrap();
+    assert_eq!(
+        ended.json::<Value>().await.unwrap(),
+        json!({ "sessions": 1 })
+    );
+    let reserved = control("users", json!({ "name": "cloudsqladmin", "password": "x" }))
+        .await
+        .unwrap();
+    assert_eq!(reserved.status(), 400);
+    emulator.shutdown().await;
+}
+
+#[tokio::test]
 async fn principals_and_instances_come_later_too() {
     let Some(emulator) = emulator(InstanceSpec::echo("p:r:echo")).await else {
         return;

@@ -9,6 +9,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 use super::World;
+use crate::backend::Backend;
 use crate::instance::{Database, InstanceSpec};
 use crate::principal::{Principal, PrincipalKind};
 use crate::server::Instance;
@@ -78,6 +79,16 @@ impl World {
         Ok(host)
     }
 
+    /// Adds a built-in database user, or changes its password.
+    pub(crate) async fn add_user(&self, name: &str, password: &str) -> anyhow::Result<()> {
+        self.database()?.add_user(name, password).await
+    }
+
+    /// Ends the sessions of a database user and says how many there were.
+    pub(crate) async fn terminate_sessions(&self, user: &str) -> anyhow::Result<u64> {
+        self.database()?.terminate(user).await
+    }
+
     /// A service-account key file for a principal.
     pub(crate) async fn service_account_key(
         self: &Arc<Self>,
@@ -137,6 +148,11 @@ impl World {
                 progress.until(version).await;
             }
         }
+    }
+
+    fn database(&self) -> anyhow::Result<&Backend> {
+        self.started_backend()
+            .context("no instance has a PostgreSQL")
     }
 
     fn known(&self, principal: &str) -> anyhow::Result<Principal> {
