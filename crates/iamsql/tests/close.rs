@@ -94,26 +94,6 @@ async fn a_hundred_short_lived_connectors_ask_for_one_certificate() {
     );
 }
 
-#[tokio::test]
-async fn at_most_eight_unused_engines_are_kept() {
-    let instance = instance(emulator()).await;
-    let builders: Vec<_> = (0..9).map(|_| connector(emulator())).collect();
-    for builder in &builders {
-        let connector = builder.clone().build().await.unwrap();
-        connector.warm(&instance, &iam()).await.unwrap();
-    }
-    let count = || calls(emulator(), Endpoint::GenerateEphemeralCert, &instance);
-    assert_eq!(count(), 9);
-    let warm = async |index: usize| {
-        let connector = builders[index].clone().build().await.unwrap();
-        connector.warm(&instance, &iam()).await.unwrap();
-    };
-    warm(8).await;
-    assert_eq!(count(), 9, "the youngest was kept");
-    warm(0).await;
-    assert_eq!(count(), 10, "the oldest was not");
-}
-
 #[test]
 fn a_connector_outlives_the_runtime_that_made_it_and_needs_none() {
     let build = async {

@@ -494,6 +494,31 @@ async fn credentials_of_another_universe_are_refused_before_the_first_byte() {
 }
 
 #[tokio::test]
+async fn a_machine_of_another_universe_is_refused_before_it_gives_a_token() {
+    const OTHER: &str = "example-cloud.goog";
+    let own = own_emulator().await;
+    let other = Emulator::builder()
+        .universe_domain(OTHER)
+        .start()
+        .await
+        .unwrap();
+    for (emulator, universe, fits) in [(&own, OTHER, false), (&other, OTHER, true)] {
+        let instance = instance(emulator).await;
+        let connector = connector(emulator)
+            .universe_domain(universe)
+            .build()
+            .await
+            .unwrap();
+        let warmed = connector.warm(&instance, &iam()).await;
+        assert_eq!(warmed.is_ok(), fits, "{warmed:?}");
+        if let Err(error) = warmed {
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(emulator.calls().to(Endpoint::MetadataToken).is_empty());
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_quota_project_and_user_agent_reach_the_admin_api() {
     let instance = added(emulator(), |spec| spec.iam(false)).await;
     let connector = Connector::builder()

@@ -101,7 +101,7 @@ impl GoogleIssuer {
             }
         }
         if let Some((error, until)) = &known.refused
-            && now < *until
+            && schedule::is_pause(now, *until)
         {
             return known.instead_of(error);
         }

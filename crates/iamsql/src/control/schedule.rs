@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::control::http::retry::MAX_RETRY_AFTER;
 use crate::options::RefreshStrategy;
 
 /// What a connect finds.
@@ -40,7 +41,7 @@ pub(crate) fn at_connect(view: View) -> AtConnect {
         .and_then(|expires| expires.duration_since(view.now).ok())
         .filter(|left| !left.is_zero());
     match left {
-        None if too_early && view.failed => AtConnect::Refuse,
+        None if view.failed && is_pause(view.now, view.not_before) => AtConnect::Refuse,
         None => AtConnect::Fetch,
         Some(_) if view.forced => AtConnect::Fetch,
         Some(left) if left > MARGIN || too_early => AtConnect::Serve,
@@ -49,6 +50,13 @@ pub(crate) fn at_connect(view: View) -> AtConnect {
         }
         Some(_) => AtConnect::Fetch,
     }
+}
+
+/// Whether `until` is yet to come, and so soon that it can be meant: a clock that was set back must not stretch a pause.
+pub(crate) fn is_pause(now: SystemTime, until: SystemTime) -> bool {
+    until
+        .duration_since(now)
+        .is_ok_and(|left| !left.is_zero() && left <= MAX_RETRY_AFTER)
 }
 
 /// When the timer fetches next, after a fetch that succeeded: four minutes before the end, spread over one, so that

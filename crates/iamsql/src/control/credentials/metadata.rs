@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::header::{HeaderName, HeaderValue};
+use tokio::sync::OnceCell;
 use url::form_urlencoded;
 
 use crate::control::clock::Clock;
 use crate::control::credentials::token::{Scope, Token};
 use crate::control::credentials::{Constancy, Source, answer};
-use crate::control::endpoint::Endpoint;
+use crate::control::endpoint::{Endpoint, GOOGLE};
 use crate::control::http::patience::Patience;
 use crate::control::http::retry::Persistence;
 use crate::control::http::{Answer, Call, Http};
@@ -23,18 +24,30 @@ pub(super) struct Metadata {
     pub(super) server: Endpoint,
     /// The emulator plays it; otherwise it is where one looks last.
     pub(super) emulated: bool,
+    /// Another universe than Google's own, which the server must confirm before it is asked for a token.
+    pub(super) universe: Option<Universe>,
+}
+
+pub(super) struct Universe {
+    expected: String,
+    confirmed: OnceCell<()>,
 }
 
 #[async_trait]
 impl Source for Metadata {
     async fn token(&self, scope: Scope, patience: &Patience) -> Result<Token> {
+        if let Some(universe) = &self.universe {
+            let confirm = || self.confirm(&universe.expected, patience);
+            universe.confirmed.get_or_try_init(confirm).await?;
+        }
         let scope: String = form_urlencoded::byte_serialize(scope.url().as_bytes()).collect();
-        let answer = self.get(&format!("token?scopes={scope}"), patience).await?;
+        let path = format!("{ACCOUNT}/token?scopes={scope}");
+        let answer = self.get(&path, patience).await?;
         answer::token(&answer, SERVICE, self.clock.now())
     }
 
     async fn principal(&self, patience: &Patience) -> Result<Option<String>> {
-        let answer = self.get("email", patience).await?;
+        let answer = self.get(&format!("{ACCOUNT}/email"), patience).await?;
         let email = String::from_utf8_lossy(&answer.body).trim().to_owned();
         match email.contains('@') {
             true => Ok(Some(email)),
@@ -53,9 +66,27 @@ impl Source for Metadata {
 }
 
 impl Metadata {
-    async fn get(&self, what: &str, patience: &Patience) -> Result<Answer> {
-        let endpoint = self.server.join(&format!("{ACCOUNT}/{what}"));
-        let mut call = Call::get(SERVICE, endpoint, LIMIT).header(
+    async fn confirm(&self, expected: &str, patience: &Patience) -> Result<()> {
+        let told = match self.get(UNIVERSE, patience).await {
+            Ok(answer) => String::from_utf8_lossy(&answer.body).trim().to_owned(),
+            // Servers of Google's own universe need not know that there are others.
+            Err(error) if error.http_status() == Some(404) => GOOGLE.to_owned(),
+            Err(error) => return Err(error),
+        };
+        match told.eq_ignore_ascii_case(expected) {
+            true => Ok(()),
+            false => Err(Error::config(format!(
+                "the metadata server is of universe {:?}, and the connector is of {expected:?}",
+                foreign(&told)
+            ))
+            .with_advice(
+                "set universe_domain or GOOGLE_CLOUD_UNIVERSE_DOMAIN to the machine's universe",
+            )),
+        }
+    }
+
+    async fn get(&self, path: &str, patience: &Patience) -> Result<Answer> {
+        let mut call = Call::get(SERVICE, self.server.join(path), LIMIT).header(
             HeaderName::from_static("metadata-flavor"),
             HeaderValue::from_static("Google"),
         );
@@ -71,6 +102,16 @@ impl Metadata {
     }
 }
 
+impl Universe {
+    /// Nothing to confirm for Google's own: that would cost everybody a call.
+    pub(super) fn to_confirm(expected: &str) -> Option<Self> {
+        (expected != GOOGLE).then(|| Universe {
+            expected: expected.to_owned(),
+            confirmed: OnceCell::new(),
+        })
+    }
+}
+
 fn describe(answer: &Answer) -> Error {
     let error = answer::refusal(answer, SERVICE);
     match answer.status {
@@ -83,5 +124,6 @@ const SERVICE: &str = "the metadata server";
 const EMULATED: &str = "the emulator's metadata server";
 const LAST_RESORT: &str = "no credential file was found, and the metadata server";
 const ACCOUNT: &str = "/computeMetadata/v1/instance/service-accounts/default";
+const UNIVERSE: &str = "/computeMetadata/v1/universe/universe_domain";
 const LIMIT: Duration = Duration::from_secs(5);
 const ATTACH: &str = "attach a service account to this machine or service; on GKE, bind the pod's service account with Workload Identity";

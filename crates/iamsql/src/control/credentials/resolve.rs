@@ -8,7 +8,7 @@ use crate::control::credentials::authorized_user::AuthorizedUser;
 use crate::control::credentials::caller::Caller;
 use crate::control::credentials::file::{self, FilePlan};
 use crate::control::credentials::fixed::Fixed;
-use crate::control::credentials::metadata::Metadata;
+use crate::control::credentials::metadata::{Metadata, Universe};
 use crate::control::credentials::tokeninfo::Tokeninfo;
 use crate::control::credentials::{Choice, Credentials, Source, TokenSource};
 use crate::control::endpoint::{Endpoints, not_for_the_emulator};
@@ -128,6 +128,7 @@ impl Resolved {
                 clock: clock.clone(),
                 server: endpoints.metadata.clone(),
                 emulated: endpoints.emulator.is_some(),
+                universe: Universe::to_confirm(&endpoints.universe),
             }),
             Plan::File(FilePlan::ServiceAccount(key)) => {
                 Box::new(key.open(http.clone(), clock.clone())?)

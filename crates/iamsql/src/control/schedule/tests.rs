@@ -75,6 +75,24 @@ fn too_early_for_another_fetch_serves_what_is_valid_and_refuses_otherwise() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_does_not_stretch_a_pause() {
+    for (ahead, want) in [
+        (1, AtConnect::Refuse),
+        (300, AtConnect::Refuse),
+        (301, AtConnect::Fetch),
+        (9 * HOUR, AtConnect::Fetch),
+    ] {
+        let set_back = View {
+            expires: None,
+            not_before: at(100 * HOUR + ahead),
+            failed: true,
+            ..view(0, Auto)
+        };
+        assert_eq!(at_connect(set_back), want, "{ahead} s ahead");
+    }
+}
+
+#[test]
 fn a_refused_certificate_is_not_served_while_another_may_be_had() {
     let forced = View {
         forced: true,
