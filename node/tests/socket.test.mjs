@@ -10,6 +10,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 import { Connector } from 'iamsql'
 
+import { native } from '../dist/native.js'
+import { tunnel } from '../dist/socket.js'
 import { useEmulator } from './emulator.mjs'
 
 const connectors = []
@@ -255,6 +257,34 @@ test('a server that is another instance is refused before anything is sent', asy
   assert.equal(error.iamsqlCode, 'IAMSQL_TLS')
   const [session] = await emulator.sessions(instance)
   assert.deepEqual([session.certificate_seen, session.received], [false, 0])
+})
+
+test('streams are never mixed up, nor leaked when Node cannot adopt one', { timeout: 120_000, skip: process.platform !== 'linux' }, async () => {
+  const { instance } = await streams()
+  const engine = new (native().Connector)({ emulatorHost: emulator.host })
+  const before = await settled(descriptors)
+  const echo = (number) =>
+    new Promise((resolve, reject) => {
+      const spoilt = number % 5 === 0
+      const socket = tunnel(() => {
+        const pair = engine.pair(instance, {})
+        return spoilt ? new Proxy(pair, { get: (_, name) => (name === 'fd' ? -1 : pair[name].bind(pair)) }) : pair
+      })
+      socket.once('error', (error) => (spoilt ? resolve(1) : reject(error)))
+      socket.once('data', (data) => {
+        socket.destroy()
+        String(data) === `stream ${number}` ? resolve(0) : reject(new Error(`${number} heard ${data}`))
+      })
+      socket.write(`stream ${number}`)
+    })
+  let failures = 0
+  for (let start = 0; start < 1_000; start += 50) {
+    const numbers = Array.from({ length: 50 }, (_, index) => start + index)
+    for (const failed of await Promise.all(numbers.map(echo))) failures += failed
+  }
+  assert.equal(failures, 200)
+  engine.close()
+  assert.equal(await settled(descriptors), before)
 })
 
 /** How many sockets this process holds. */

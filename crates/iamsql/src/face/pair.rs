@@ -101,9 +101,11 @@ impl Pair {
         }
     }
 
-    /// Ends a dial in flight. A session that runs goes on: close the client's end to end it.
+    /// Ends a dial in flight, and closes the engine's end if nothing was dialled. A session that runs goes on: close the
+    /// client's end to end it.
     pub fn abort(&self) {
         self.aborted.cancel();
+        drop(lock(&self.engine).take());
     }
 }
 
