@@ -87,9 +87,9 @@ class Emulator {
     return sessions.filter((session) => session.instance === instance)
   }
 
-  /** Waits, at most 5 s, until the instance's connections are as wanted. */
+  /** Waits, at most 15 s, until the instance's connections are as wanted. */
   async until(instance, wanted) {
-    for (const end = Date.now() + 5_000; Date.now() < end; ) {
+    for (const end = Date.now() + 15_000; Date.now() < end; ) {
       const sessions = await this.sessions(instance)
       if (wanted(sessions)) return sessions
       await new Promise((resolve) => setTimeout(resolve, 20))

@@ -80,7 +80,7 @@ test('the README runs as printed', async () => {
   for (const [index, code] of snippets.entries()) {
     const file = join(application, `snippet-${index}.mjs`)
     await writeFile(file, code)
-    const { stdout } = await execute(process.execPath, [file], { env: { ...process.env, IAMSQL_EMULATOR_HOST: emulator.host }, timeout: 20_000 })
+    const { stdout } = await execute(process.execPath, [file], { env: { ...process.env, IAMSQL_EMULATOR_HOST: emulator.host }, timeout: 60_000 })
     assert.match(stdout, new RegExp(IAM_USER))
   }
 })
