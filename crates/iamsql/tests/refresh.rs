@@ -53,48 +53,42 @@ async fn both_ways_to_log_in_share_the_settings() {
 }
 
 #[tokio::test]
-async fn a_warm_connect_asks_nobody_and_takes_no_time() {
-    let instance = instance(emulator()).await;
-    let connector = connector(emulator()).build().await.unwrap();
+async fn a_warm_connect_asks_nobody() {
+    let emulator = world::own_emulator().await;
+    let instance = instance(&emulator).await;
+    let connector = connector(&emulator).build().await.unwrap();
     connector.warm(&instance, &iam()).await.unwrap();
-    let before = emulator().calls().all().len();
-    let started = Instant::now();
+    let before = emulator.calls().all().len();
     for _ in 0..1000 {
         connector.warm(&instance, &iam()).await.unwrap();
     }
-    assert!(
-        started.elapsed() < Duration::from_millis(500),
-        "{:?}",
-        started.elapsed()
-    );
-    assert_eq!(calls(emulator(), Endpoint::ConnectSettings, &instance), 1);
-    assert!(emulator().calls().all().len() >= before);
+    assert_eq!(emulator.calls().all().len(), before);
 }
 
 #[tokio::test]
 async fn an_ended_certificate_is_replaced_at_the_next_connect_without_asking_for_settings_again() {
+    let mut rows = Vec::new();
     for strategy in [
         RefreshStrategy::Auto,
         RefreshStrategy::Background,
         RefreshStrategy::Lazy,
     ] {
-        let instance = added(emulator(), |spec| {
-            spec.certificate_lifetime(Duration::from_secs(2))
-        })
-        .await;
+        let brief = Duration::from_secs(4);
+        let instance = added(emulator(), |spec| spec.certificate_lifetime(brief)).await;
         let connector = connector(emulator())
             .refresh_strategy(strategy)
             .build()
             .await
             .unwrap();
         connector.warm(&instance, &iam()).await.unwrap();
-        pass(4).await;
+        rows.push((strategy, instance, connector));
+    }
+    pass(6).await;
+    for (strategy, instance, connector) in rows {
+        let before = calls(emulator(), Endpoint::GenerateEphemeralCert, &instance);
         connector.warm(&instance, &iam()).await.unwrap();
-        assert_eq!(
-            calls(emulator(), Endpoint::GenerateEphemeralCert, &instance),
-            2,
-            "{strategy:?}"
-        );
+        let after = calls(emulator(), Endpoint::GenerateEphemeralCert, &instance);
+        assert_eq!((before, after), (1, 2), "{strategy:?}");
         assert_eq!(
             calls(emulator(), Endpoint::ConnectSettings, &instance),
             1,
@@ -142,7 +136,7 @@ async fn a_certificate_ends_with_the_login_token_inside() {
 async fn a_valid_certificate_is_served_while_google_is_down_and_settings_are_asked_for_again_after()
 {
     let instance = added(emulator(), |spec| {
-        spec.certificate_lifetime(Duration::from_secs(4))
+        spec.certificate_lifetime(Duration::from_secs(10))
     })
     .await;
     let connector = connector(emulator()).build().await.unwrap();
@@ -154,14 +148,14 @@ async fn a_valid_certificate_is_served_while_google_is_down_and_settings_are_ask
         pass(1).await;
         connector.warm(&instance, &iam()).await.unwrap();
     }
-    pass(2).await;
+    pass(9).await;
     let error = connector.warm(&instance, &iam()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("HTTP 503"), "{error}");
     emulator().faults().clear(down);
     let recovered = Instant::now();
     while connector.warm(&instance, &iam()).await.is_err() {
-        assert!(recovered.elapsed() < Duration::from_secs(5));
+        assert!(recovered.elapsed() < Duration::from_secs(20));
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(calls(emulator(), Endpoint::ConnectSettings, &instance), 2);
@@ -182,7 +176,6 @@ async fn a_wait_that_is_given_up_does_not_stop_the_fetch() {
     let hasty = iam().timeout(Duration::from_millis(100));
     let error = connector.warm(&instance, &hasty).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
-    pass(1).await;
-    connector.warm(&instance, &hasty).await.unwrap();
+    connector.warm(&instance, &iam()).await.unwrap();
     assert_eq!(calls(emulator(), Endpoint::ConnectSettings, &instance), 1);
 }

@@ -10,6 +10,18 @@ use std::path::PathBuf;
 /// A [`Connector`](crate::Connector) reads the process's own unless [`environment`](crate::ConnectorBuilder::environment)
 /// hands it another; a later change of the process's variables does not reach it.
 ///
+/// | variable | what it does |
+/// |---|---|
+/// | `GOOGLE_APPLICATION_CREDENTIALS` | names the credential file |
+/// | `CLOUDSDK_CONFIG`, `HOME` (`APPDATA` on Windows) | where gcloud keeps its credential file |
+/// | `GCE_METADATA_HOST` | the metadata server, `HOST:PORT`; a loopback address or Google's own |
+/// | `GOOGLE_CLOUD_QUOTA_PROJECT`, `GOOGLE_CLOUD_UNIVERSE_DOMAIN` | as the builder's methods of these names |
+/// | `GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES` | `1` lets an external account run its program |
+/// | `IAMSQL_EMULATOR_HOST` | a local emulator in place of Google |
+/// | `IAMSQL_EMULATOR_ALLOW_REMOTE` | `1` lets the emulator be on another machine |
+/// | `IAMSQL_ALLOW_CUSTOM_TOKEN_URLS` | `1` lets credential files name token services outside the universe |
+/// | `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY` | the way to Google's https services, not to this machine or the metadata server |
+///
 /// ```
 /// let environment = iamsql::Environment::empty().with("GOOGLE_CLOUD_QUOTA_PROJECT", "billing");
 /// # drop(environment);
