@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The server has no TCP listener; its socket lies in a directory that only its account can enter. IAM users log in
-//! over that socket without a password, because the gate in [`crate::login`] has judged them before it opens it; all
+//! over that socket without a password, because the gate in `login.rs` has judged them before it opens it; all
 //! others need their own password. No role that a client can reach is a superuser or may become one, read files or run
 //! programs.
 //!

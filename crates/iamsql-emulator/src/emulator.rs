@@ -111,7 +111,7 @@ impl EmulatorBuilder {
         self
     }
 
-    /// The directory with `postgres` and `initdb`. Default: as [`BackendOptions::from_environment`] finds them.
+    /// The directory with `postgres` and `initdb`. Default: as [`BackendOptions::from_environment`](crate::backend::BackendOptions::from_environment) finds them.
     pub fn postgres(mut self, directory: impl Into<PathBuf>) -> Self {
         self.postgres = Some(directory.into());
         self
