@@ -109,9 +109,10 @@ test('worker threads connect, end in the middle of a dial, and leave the others 
     const start = (instance, slow) => new Worker(echo, { eval: true, execArgv: [], workerData: { instance, slow } })
     for (let round = 0; round < 2; round++) {
       const workers = [start(process.env.INSTANCE), start(process.env.INSTANCE)]
+      const ended = workers.map((worker) => once(worker, 'exit'))
       const answers = await Promise.all(workers.map((worker) => once(worker, 'message')))
       console.log(...answers.flat())
-      await Promise.all(workers.map((worker) => once(worker, 'exit')))
+      await Promise.all(ended)
     }
     const doomed = start(process.env.SLOW, true)
     await once(doomed, 'message')
