@@ -59,11 +59,15 @@ class Proxy:
     """A running `iamsql-proxy`, ready when this is made."""
 
     def __init__(self, command: list, environment: dict) -> None:
-        self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        said = []
         for line in self._process.stdout:
+            said.append(line)
             if "ready for new connections" in line:
                 return
-        sys.exit(f"{command[0]} ended with {self._process.wait()}")
+        sys.exit(f"{''.join(said)}{command[0]} ended with {self._process.wait()}")
 
     def __enter__(self) -> "Proxy":
         return self
