@@ -1,4 +1,4 @@
-"""Interleaves: every round runs each row on all its sides, each time beginning with another; the first only warms up."""
+"""Interleaves: every round runs each row on all its sides, each time beginning with another; the first warms up."""
 
 import subprocess
 import sys
