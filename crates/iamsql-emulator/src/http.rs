@@ -33,7 +33,7 @@ pub(crate) async fn serve(
     };
     let app = router(world.clone()).into_make_service_with_connect_info::<Peer>();
     let stop = world.stop.clone();
-    tokio::spawn(async move {
+    let served = tokio::spawn(async move {
         tokio::select! {
             served = axum::serve(listener, app) => if let Err(error) = served {
                 tracing::error!(%error, "the HTTP server ended");
@@ -41,6 +41,7 @@ pub(crate) async fn serve(
             () = stop.cancelled() => {}
         }
     });
+    world.http.lock().expect("no panic under lock").push(served);
     Ok(())
 }
 

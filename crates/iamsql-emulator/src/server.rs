@@ -3,6 +3,7 @@
 mod connection;
 mod counted;
 mod echo;
+mod fatal;
 mod listener;
 mod tls;
 

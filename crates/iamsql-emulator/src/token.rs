@@ -99,6 +99,13 @@ impl Tokens {
         self.lock().tokens.get(text).cloned()
     }
 
+    /// The text of a token.
+    pub(crate) fn text(&self, token: &Token) -> Option<String> {
+        let state = self.lock();
+        let found = state.tokens.iter().find(|(_, one)| one.id == token.id);
+        found.map(|(text, _)| text.clone())
+    }
+
     pub(crate) fn is_revoked(&self, token: &Token) -> bool {
         self.lock().revoked.contains(&token.id)
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rcgen::KeyPair;
 use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::authority::{Authority, KeyKind, generate_key};
@@ -43,6 +44,8 @@ pub(crate) struct World {
     pub(crate) stop: CancellationToken,
     /// Cancelled when somebody asks the program to end.
     pub(crate) shutdown_asked: CancellationToken,
+    /// The listeners of the HTTP ports.
+    pub(crate) http: Mutex<Vec<JoinHandle<()>>>,
     instances: RwLock<BTreeMap<String, Arc<Instance>>>,
     principals: RwLock<BTreeMap<String, Principal>>,
     shared_authority: OnceCell<Arc<Authority>>,
@@ -94,6 +97,7 @@ impl World {
             control_bearer,
             stop: CancellationToken::new(),
             shutdown_asked: CancellationToken::new(),
+            http: Mutex::default(),
             instances: RwLock::default(),
             principals: RwLock::new(
                 principals
@@ -227,6 +231,14 @@ impl World {
         Ok(backend)
     }
 
+    /// The text of a certificate's login token, for the fault that repeats it.
+    pub(crate) fn login_secret(&self, login: &Login) -> Vec<String> {
+        match login {
+            Login::Token(token) => self.tokens.text(token).into_iter().collect(),
+            Login::Absent | Login::Unknown => Vec::new(),
+        }
+    }
+
     /// `databaseVersion` of an instance.
     pub(crate) fn database_version(&self, spec: &InstanceSpec) -> String {
         let real = self
@@ -240,6 +252,11 @@ impl World {
     /// Ends listeners, sessions and databases.
     pub(crate) async fn end(&self) {
         self.stop.cancel();
+        let http = std::mem::take(&mut *self.http.lock().expect("no panic under lock"));
+        for served in http {
+            // A listener that panicked is closed as well.
+            let _ = served.await;
+        }
         for instance in self.instances() {
             self.remove_instance(&instance.text).await;
         }

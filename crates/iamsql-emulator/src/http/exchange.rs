@@ -122,10 +122,7 @@ fn disturbed(effect: Effect, asked: &Asked) -> Response {
         }
         Effect::EchoSecrets { status } => {
             let status = StatusCode::from_u16(status).expect("checked when it was injected");
-            let message = format!(
-                "refused: {}\r\n2026-01-01T00:00:00Z ERROR forged line\u{1b}[31m\u{202e}\u{2028}end",
-                asked.secrets.join(" and ")
-            );
+            let message = Effect::echoed(&asked.secrets);
             worded(asked.shape, status, &message)
         }
         other => unreachable!("{other:?} is no HTTP effect"),

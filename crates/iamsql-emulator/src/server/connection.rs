@@ -8,7 +8,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::counted::{Counted, reset};
-use super::{Instance, echo, tls};
+use super::{Instance, echo, fatal, tls};
 use crate::faults::{Effect, Endpoint};
 use crate::instance::{Database, Wire};
 use crate::login::serve_postgres;
@@ -80,18 +80,28 @@ async fn talk(
         session.authenticated = true;
         session.principal = principal.clone();
     });
-    let late = |effect: &Effect| matches!(effect, Effect::Stall | Effect::ResetAfter { .. });
-    let reset_after = match world.faults.take_where(
+    let late = |effect: &Effect| {
+        matches!(
+            effect,
+            Effect::Stall | Effect::Fatal { .. } | Effect::ResetAfter { .. }
+        )
+    };
+    let effect = world.faults.take_where(
         Endpoint::Tls,
         Some(&instance.text),
         principal.as_deref(),
         late,
-    ) {
+    );
+    let reset_after = match &effect {
         Some(Effect::Stall) => std::future::pending().await,
-        Some(Effect::ResetAfter { bytes }) => Some(bytes),
+        Some(Effect::ResetAfter { bytes }) => Some(*bytes),
         _ => None,
     };
     let stream = Counted::new(stream, session.clone(), reset_after);
+    if let Some(Effect::Fatal { code, message }) = effect {
+        let message = message.unwrap_or_else(|| Effect::echoed(&world.login_secret(&login)));
+        return Ok(fatal::refuse(stream, &code, &message).await?);
+    }
     let identity = SessionIdentity {
         instance: instance.text.clone(),
         handle: session.clone(),

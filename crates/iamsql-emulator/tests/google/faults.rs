@@ -7,7 +7,7 @@ use iamsql_emulator::{
 };
 use reqwest::Method;
 use serde_json::Value;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -55,10 +55,8 @@ async fn http_endpoints_break_in_every_way() {
     let client = Client::new(&emulator);
     let ask = async || {
         let path = "/computeMetadata/v1/instance/service-accounts/default/token";
-        let request = client
-            .request(Method::GET, path)
-            .header("Metadata-Flavor", "Google");
-        request.timeout(Duration::from_millis(300)).send().await
+        let request = client.request(Method::GET, path);
+        request.header("Metadata-Flavor", "Google").send().await
     };
     let once = |effect| {
         emulator
@@ -66,7 +64,7 @@ async fn http_endpoints_break_in_every_way() {
             .inject(Fault::new(Endpoint::MetadataToken, effect).times(1));
     };
     once(Effect::Hang);
-    assert!(ask().await.unwrap_err().is_timeout());
+    assert!(timeout(Duration::from_millis(300), ask()).await.is_err());
     once(Effect::Reset);
     assert!(ask().await.unwrap_err().is_request());
     once(Effect::ResetMidBody);
@@ -175,6 +173,26 @@ async fn a_connection_breaks_at_every_step() {
     echo(&mut stream, b"abc").await.unwrap();
     let error = stream.read(&mut [0]).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+
+    once(
+        Endpoint::Tls,
+        Effect::Fatal {
+            code: "28000".to_string(),
+            message: None,
+        },
+    );
+    let mut stream = dial(address, Some(&signed)).await.unwrap();
+    let startup = [
+        &[0, 0, 0, 8, 4, 210, 22, 47][..],
+        &[0, 0, 0, 9, 0, 3, 0, 0, 0][..],
+    ]
+    .concat();
+    stream.write_all(&startup).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("NE") && answer.contains("C28000\0"));
+    assert!(answer.contains(&client.token(LOGIN_SCOPE).await));
 
     for (alert, word) in [
         (CertificateAlert::Bad, "BadCertificate"),
