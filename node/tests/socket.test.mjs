@@ -1,6 +1,7 @@
 // The rules of the socket that drivers get, one by one, against an instance that echoes.
 
 import assert from 'node:assert/strict'
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readdirSync, readlinkSync } from 'node:fs'
@@ -62,6 +63,16 @@ for (const [use, start] of [
     await emulator.until(instance, (sessions) => sessions.every((session) => !session.open))
   })
 }
+
+test('its events see the async context of whoever made it dial', async () => {
+  const { stream } = await streams()
+  const context = new AsyncLocalStorage()
+  const socket = stream()
+  const seen = new Promise((resolve) => socket.once('connect', () => resolve(context.getStore())))
+  context.run('the caller', () => socket.connect())
+  assert.equal(await seen, 'the caller')
+  socket.destroy()
+})
 
 test('connect() calls its callback and may be called again without dialing again', async () => {
   const { instance, stream } = await streams()
