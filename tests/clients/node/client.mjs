@@ -4,7 +4,7 @@ import { text } from 'node:stream/consumers'
 
 const packages = createRequire(new URL('../../../node/package.json', import.meta.url))
 const pg = packages('pg')
-const { Connector } = await import(new URL('../../../node/dist/esm/index.js', import.meta.url))
+const { Connector } = await import(new URL('../../../node/dist/index.mjs', import.meta.url))
 
 const QUERY = "select current_user, current_setting('server_version') as version"
 

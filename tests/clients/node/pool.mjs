@@ -5,7 +5,7 @@ import { createRequire } from 'node:module'
 
 const packages = createRequire(new URL('../../../node/package.json', import.meta.url))
 const pg = packages('pg')
-const { Connector } = packages('iamsql')
+const { Connector } = await import(new URL('../../../node/dist/index.mjs', import.meta.url))
 
 const [instanceConnectionName, database] = process.argv.slice(2)
 const connector = new Connector()
