@@ -51,7 +51,7 @@ pub enum Endpoint {
 /// The way of failing.
 ///
 /// HTTP endpoints and [`Endpoint::Tls`] and [`Endpoint::Tcp`] understand `Delay`, `Hang` and `Reset`; the other effects
-/// say where they apply. An effect that means nothing at its endpoint is refused by [`Faults::inject`].
+/// say where they apply. An effect that means nothing at its endpoint is refused by [`Faults::inject`](crate::Faults::inject).
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
