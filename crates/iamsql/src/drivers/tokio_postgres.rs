@@ -105,7 +105,8 @@ impl PostgresBuilder {
     /// not run PostgreSQL, or a password has no user.
     pub async fn connect(self) -> Result<(Client, Connection<Stream, NoTlsStream>)> {
         let timeout = self.connector.timeout(&self.options)?;
-        let connected = tokio::time::timeout(timeout, self.connect_twice()).await;
+        // A dial that runs out of time knows what it was waiting for: it gets the first word.
+        let connected = tokio::time::timeout(timeout + MARGIN, self.connect_twice()).await;
         connected
             .unwrap_or_else(|_| Err(overdue(timeout)))
             .map_err(|error| error.with_instance(&self.instance))
@@ -204,6 +205,8 @@ impl fmt::Debug for PostgresBuilder {
             .finish_non_exhaustive()
     }
 }
+
+const MARGIN: Duration = Duration::from_millis(100);
 
 fn overdue(timeout: Duration) -> Error {
     Error::new(
