@@ -2,32 +2,36 @@
 
 import { getSystemErrorName, inspect, type InspectOptions } from 'node:util'
 
-/** Whose move it is, the same in every language. `err.iamsqlCode` is always one of these. */
-export type ErrorCode =
+/** Every kind of failure, in the engine's order. */
+export const ERROR_CODES = [
   /** The name, an option or an environment variable cannot mean anything. Fix the call. */
-  | 'IAMSQL_CONFIG'
+  'IAMSQL_CONFIG',
   /** No usable Google credentials. */
-  | 'IAMSQL_CREDENTIALS'
+  'IAMSQL_CREDENTIALS',
   /** The Admin API refused: grant the role named in the advice. */
-  | 'IAMSQL_PERMISSION'
+  'IAMSQL_PERMISSION',
   /** No such instance, or it lacks the address type asked for. */
-  | 'IAMSQL_NOT_FOUND'
+  'IAMSQL_NOT_FOUND',
   /** The Admin API or metadata server could not be reached, or is overloaded. */
-  | 'IAMSQL_UNAVAILABLE'
+  'IAMSQL_UNAVAILABLE',
   /** A domain name did not resolve to an instance. */
-  | 'IAMSQL_DNS'
+  'IAMSQL_DNS',
   /** TCP never connected. */
-  | 'IAMSQL_NETWORK'
+  'IAMSQL_NETWORK',
   /** TLS failed: wrong server identity, or the certificate was refused. */
-  | 'IAMSQL_TLS'
+  'IAMSQL_TLS',
   /** The server refused the metadata exchange. */
-  | 'IAMSQL_HANDSHAKE'
+  'IAMSQL_HANDSHAKE',
   /** The database refused the login. */
-  | 'IAMSQL_LOGIN'
+  'IAMSQL_LOGIN',
   /** The deadline passed. */
-  | 'IAMSQL_TIMEOUT'
+  'IAMSQL_TIMEOUT',
   /** The connector was closed. */
-  | 'IAMSQL_CLOSED'
+  'IAMSQL_CLOSED',
+] as const
+
+/** Whose move it is, the same in every language. `err.iamsqlCode` is always one of these. */
+export type ErrorCode = (typeof ERROR_CODES)[number]
 
 /** What the addon throws, rejects with or calls back with: an `Error` with these fields. */
 export interface Failure {

@@ -45,6 +45,8 @@ export interface NativePair {
 }
 
 interface Native {
+  /** The kinds that the engine knows. */
+  errorCodes(): string[]
   Connector: new (options: NativeConnectorOptions, ask?: (scope: string) => Promise<NativeToken>) => NativeConnector
 }
 

@@ -9,6 +9,8 @@ import { inspect } from 'node:util'
 
 import { Connector, IamsqlError } from 'iamsql'
 
+import { ERROR_CODES } from '../dist/errors.js'
+import { native } from '../dist/native.js'
 import { DEMO, useEmulator } from './emulator.mjs'
 
 let connector
@@ -194,6 +196,10 @@ test('an error prints once what failed, with its fields, and gives its causes', 
   assert.equal(error.message.split('Connection refused').length, 2)
   assert.equal(inspect(error).split('Connection refused').length, 2)
   assert.match(inspect(error), /code: 'ECONNREFUSED'/)
+})
+
+test('every kind of the engine has its code here', () => {
+  assert.deepEqual(native().errorCodes(), ERROR_CODES)
 })
 
 test('a Connector shows nothing of itself', () => {
