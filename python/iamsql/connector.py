@@ -6,6 +6,8 @@ Belongs to no thread, event loop or process. A connect is decided here (`login.p
 
 from __future__ import annotations
 
+import os
+
 from . import _native
 from .errors import ConfigError
 from .login import Login, running_loop
@@ -94,6 +96,7 @@ class Connector:
         emulator_host: str | None = None,
     ) -> None:
         _refuse_resolver(resolver)
+        self._universe_domain = universe_domain
         self._ip_type = _word("ip_type", ip_type)
         self._enable_iam_auth = _flag("enable_iam_auth", enable_iam_auth)
         self._timeout = _seconds("timeout", timeout)
@@ -110,6 +113,11 @@ class Connector:
             refresh_strategy=_word("refresh_strategy", refresh_strategy),
             emulator_host=emulator_host,
         )
+
+    @property
+    def universe_domain(self) -> str:
+        """The universe whose APIs are called."""
+        return self._universe_domain or os.environ.get("GOOGLE_CLOUD_UNIVERSE_DOMAIN") or "googleapis.com"
 
     def connect(self, instance_connection_string: str, driver: str, **kwargs: Any) -> Any:
         """A connection of `driver` to an instance, logged in.

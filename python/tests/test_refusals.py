@@ -138,6 +138,7 @@ def test_what_the_official_connector_takes_is_taken(emulator):
         emulator_host=emulator.host,
     ) as connector:
         assert answer(connector, "pg8000", INSTANCE, user=IAM_USER, db=DATABASE) == IAM_USER
+        assert connector.universe_domain == "googleapis.com"
     agents = {call["user_agent"] for call in emulator.calls() if call["endpoint"] == "connectSettings"}
     assert any("orders/1.0" in agent and "iamsql-python/" in agent for agent in agents)
 

@@ -34,22 +34,24 @@ pub(crate) fn wait<T: Send + 'static>(
     let task = handle(py)?.spawn(async move {
         let _ = answer.send(future.await);
     });
-    py.detach(move || {
+    let waited = py.detach(move || {
         loop {
             match answers.recv_timeout(SIGNAL_CHECK) {
-                Ok(outcome) => return outcome.map_err(error::raise),
+                Ok(outcome) => return Ok(Some(outcome)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                // Attaching fails only while the interpreter exits: then no handler is due.
                 Err(RecvTimeoutError::Timeout) => {
-                    if let Err(interrupt) = Python::attach(|py| py.check_signals()) {
+                    if let Some(Err(interrupt)) = Python::try_attach(|py| py.check_signals()) {
                         task.abort();
                         return Err(interrupt);
                     }
                 }
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(error::closed("the interpreter is exiting"));
-                }
             }
         }
-    })
+    })?;
+    waited
+        .ok_or_else(|| error::closed("the interpreter is exiting"))?
+        .map_err(error::raise)
 }
 
 /// Removes the listeners' directories and ends the worker, both before the interpreter goes: a thread that attaches later

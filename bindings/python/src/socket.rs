@@ -143,9 +143,10 @@ impl Channel {
         let mut interrupt = None;
         let outcome = py.detach(|| {
             work(&self.socket, &mut || {
-                Python::attach(|py| py.check_signals()).map_err(|raised| {
+                let handled = Python::try_attach(|py| py.check_signals()).unwrap_or(Ok(()));
+                handled.map_err(|raised| {
                     interrupt = Some(raised);
-                    io::Error::from(io::ErrorKind::Interrupted)
+                    io::ErrorKind::Interrupted.into()
                 })
             })
         });
