@@ -1,6 +1,5 @@
 // A `net.Socket` over the JavaScript end of the engine's socket pair, which dials when it is first used.
 
-import { AsyncResource } from 'node:async_hooks'
 import { Socket, type SocketConstructorOpts } from 'node:net'
 
 import { toError } from './errors.js'
@@ -111,7 +110,7 @@ export class TunnelSocket extends Socket {
     this.#hold = setInterval(() => {}, LONGEST_INTERVAL)
     if (!this.#referenced) this.#hold.unref()
     try {
-      way.dial(AsyncResource.bind((failure: unknown) => this.#dialed(failure)))
+      way.dial((failure) => this.#dialed(failure))
     } catch (thrown) {
       process.nextTick(() => this.destroy(toError(thrown)))
     }
