@@ -27,10 +27,12 @@ async def connect_async(login: Login, loop: AbstractEventLoop) -> asyncpg.Connec
     transport, user = await login.dial_async(loop)
     detour = Detour(loop, login, transport)
     try:
-        return await _connected(login, loop, detour, _ANY_DIRECTORY, user)
+        connection = await _connected(login, loop, detour, _ANY_DIRECTORY, user)
     except BaseException:
-        transport.close()
+        detour.give_up()
         raise
+    detour.first = None
+    return connection
 
 
 class Detour:
@@ -40,6 +42,7 @@ class Detour:
         self._loop = loop
         self._login = login
         self._ready: _native.Transport | None = ready
+        self.first: EngineTransport | None = None
         self.broken: BaseException | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -55,9 +58,18 @@ class Detour:
         if native is None:
             native, _user = await self._login.dial_async(self._loop, self._login.timeout)
         protocol = protocol_factory()
-        return EngineTransport(self._loop, native, protocol, self._note), protocol
+        transport = EngineTransport(self._loop, native, protocol, self._note)
+        self.first = self.first or transport
+        return transport, protocol
 
     create_connection = create_unix_connection
+
+    def give_up(self) -> None:
+        """Ends the connection of a login that failed, whoever has it by now."""
+        if self._ready is not None:
+            self._ready.close()
+        if self.first is not None:
+            self.first.abort()
 
     def _note(self, error: BaseException) -> None:
         self.broken = self.broken or error

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import socket
 import weakref
+
+from ..errors import BY_CODE, Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +38,15 @@ def parameters(login: Login, directory: str, user: str) -> dict[str, Any]:
     if login.password is not None:
         given["password"] = login.password
     return given
+
+
+def reason(error: Exception, login: Login) -> Error | None:
+    """The engine's own error, if it is what the listener answered: text, code as the detail, advice as the hint."""
+    said = _ENGINE_SAYS.search(str(error))
+    if said is None:
+        return None
+    text, code, advice = said.groups()
+    return BY_CODE.get(code, Error)(text, advice=advice, instance=login.instance)
 
 
 def refusal(error: Exception) -> str | None:
@@ -72,6 +84,8 @@ def _cut_off() -> None:
     ours.close()
     _open.clear()
 
+
+_ENGINE_SAYS = re.compile(r"FATAL: +(.*)\n\S+ +(IAMSQL_[A-Z_]+)(?:\n\S+ +(.*))?")
 
 _REFUSALS = (
     "authentication failed",

@@ -24,6 +24,9 @@ def connect(login: Login) -> psycopg.Connection[Any]:
     except psycopg.errors.ConnectionTimeout as error:
         raise login.overdue() from error
     except psycopg.OperationalError as error:
+        reason = libpq.reason(error, login)
+        if reason is not None:
+            raise reason from error
         text = libpq.refusal(error)
         if text is None:
             raise
@@ -40,6 +43,9 @@ async def connect_async(login: Login, loop: AbstractEventLoop) -> psycopg.AsyncC
     except psycopg.errors.ConnectionTimeout as error:
         raise login.overdue() from error
     except psycopg.OperationalError as error:
+        reason = libpq.reason(error, login)
+        if reason is not None:
+            raise reason from error
         text = libpq.refusal(error)
         if text is None:
             raise

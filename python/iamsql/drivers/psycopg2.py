@@ -21,6 +21,9 @@ def connect(login: Login) -> Any:
     try:
         connection = psycopg2.connect(**libpq.parameters(login, directory, user))
     except psycopg2.OperationalError as error:
+        reason = libpq.reason(error, login)
+        if reason is not None:
+            raise reason from error
         text = libpq.refusal(error)
         if text is not None:
             raise login.refused(text, user) from error
