@@ -206,7 +206,7 @@ impl fmt::Debug for PostgresBuilder {
     }
 }
 
-const MARGIN: Duration = Duration::from_millis(100);
+const MARGIN: Duration = Duration::from_secs(1);
 
 fn overdue(timeout: Duration) -> Error {
     Error::new(
