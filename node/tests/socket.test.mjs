@@ -295,7 +295,9 @@ test('streams are never mixed up, nor leaked when Node cannot adopt one', { time
   }
   assert.equal(failures, 100)
   engine.close()
-  assert.equal(await settled(descriptors), before)
+  // Each server that says goodbye late is waited for by itself.
+  for (let tries = 0; descriptors() > before && tries < 400; tries++) await sleep(50)
+  assert.ok(descriptors() <= before, `${descriptors()} sockets after, ${before} before`)
 })
 
 /** How many sockets this process holds. */
