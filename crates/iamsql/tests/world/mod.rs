@@ -62,7 +62,7 @@ pub(crate) fn environment(emulator: &Emulator) -> Environment {
     Environment::empty().with("IAMSQL_EMULATOR_HOST", emulator.host())
 }
 
-/// How many calls came with this connector's user agent.
+/// How many calls there were about this instance.
 pub(crate) fn calls(emulator: &Emulator, endpoint: Endpoint, instance: &str) -> usize {
     emulator.calls().count(endpoint, instance)
 }
