@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ::tokio_postgres::tls::NoTlsStream;
 use ::tokio_postgres::{CancelToken, Client, Config, Connection, NoTls};
+use tokio::time::Instant;
 
 use crate::connector::Connector;
 use crate::data::connection::is_certificate_refusal;
@@ -105,8 +106,10 @@ impl PostgresBuilder {
     /// not run PostgreSQL, or a password has no user.
     pub async fn connect(self) -> Result<(Client, Connection<Stream, NoTlsStream>)> {
         let timeout = self.connector.timeout(&self.options)?;
-        // A dial that runs out of time knows what it was waiting for: it gets the first word.
-        let connected = tokio::time::timeout(timeout + MARGIN, self.connect_twice()).await;
+        let deadline = Instant::now() + timeout;
+        // Each step keeps the deadline and knows what it was waiting for; this timer is for what has none of its own.
+        let connecting = self.connect_twice(deadline);
+        let connected = tokio::time::timeout_at(deadline + GRACE, connecting).await;
         connected
             .unwrap_or_else(|_| Err(overdue(timeout)))
             .map_err(|error| error.with_instance(&self.instance))
@@ -133,14 +136,20 @@ impl PostgresBuilder {
             })
     }
 
-    async fn connect_twice(&self) -> Result<(Client, Connection<Stream, NoTlsStream>)> {
-        match self.connect_once().await {
-            Err(error) if is_certificate_refusal(&error) => self.connect_once().await,
+    async fn connect_twice(
+        &self,
+        deadline: Instant,
+    ) -> Result<(Client, Connection<Stream, NoTlsStream>)> {
+        match self.connect_once(deadline).await {
+            Err(error) if is_certificate_refusal(&error) => self.connect_once(deadline).await,
             outcome => outcome,
         }
     }
 
-    async fn connect_once(&self) -> Result<(Client, Connection<Stream, NoTlsStream>)> {
+    async fn connect_once(
+        &self,
+        deadline: Instant,
+    ) -> Result<(Client, Connection<Stream, NoTlsStream>)> {
         let (stream, user, ()) =
             tokio::try_join!(self.dial(), self.database_user(), self.check_engine())?;
         let mut settings = self.settings.clone();
@@ -148,9 +157,17 @@ impl PostgresBuilder {
         if let Some(password) = &self.password {
             settings.password(password.expose());
         }
-        match settings.connect_raw(stream, NoTls).await {
-            Ok(connected) => Ok(connected),
-            Err(error) => Err(login::explain(&self.connector, &self.instance, &user, error).await),
+        let logging_in = settings.connect_raw(stream, NoTls);
+        match tokio::time::timeout_at(deadline, logging_in).await {
+            Ok(Ok(connected)) => Ok(connected),
+            Ok(Err(error)) => {
+                let until = deadline + GRACE / 2;
+                Err(login::explain(&self.connector, &self.instance, &user, error, until).await)
+            }
+            Err(_) => Err(Error::new(
+                ErrorKind::Timeout,
+                "the deadline passed while the database was logging us in",
+            )),
         }
     }
 
@@ -206,11 +223,12 @@ impl fmt::Debug for PostgresBuilder {
     }
 }
 
-const MARGIN: Duration = Duration::from_secs(1);
-
 fn overdue(timeout: Duration) -> Error {
     Error::new(
         ErrorKind::Timeout,
         format!("connecting and logging in took longer than {timeout:?}"),
     )
 }
+
+/// How long a step that ran into the deadline may take to say so, on a busy machine.
+const GRACE: Duration = Duration::from_secs(1);

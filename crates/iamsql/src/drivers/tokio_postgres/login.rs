@@ -4,17 +4,19 @@ use std::error::Error as StdError;
 use std::io;
 
 use ::tokio_postgres::Error as PostgresError;
+use tokio::time::Instant;
 
 use crate::connector::Connector;
 use crate::error::{Error, ErrorKind};
 use crate::secret::foreign;
 
-/// What tokio-postgres' error means to our caller.
+/// What tokio-postgres' error means to our caller. Looks up who we are until `until`.
 pub(super) async fn explain(
     connector: &Connector,
     instance: &str,
     user: &str,
     error: PostgresError,
+    until: Instant,
 ) -> Error {
     if let Some(ours) = our_own(&error) {
         return ours;
@@ -33,12 +35,17 @@ pub(super) async fn explain(
         return Error::new(ErrorKind::Login, refusal.text).with_retryable(refusal.passes);
     }
     // Who we are is explanation only: if even that cannot be told, the server's text must still be.
-    let principal = connector.principal().await.ok().flatten();
-    let works = match principal {
-        Some(_) => connector.user(instance).await.ok(),
-        None => None,
-    };
-    describe(&refusal.text, principal.as_deref(), user, works.as_deref())
+    let looked_up = tokio::time::timeout_at(until, async {
+        let principal = connector.principal().await.ok().flatten()?;
+        Some((principal, connector.user(instance).await.ok()))
+    });
+    let (principal, works) = looked_up.await.ok().flatten().unzip();
+    describe(
+        &refusal.text,
+        principal.as_deref(),
+        user,
+        works.flatten().as_deref(),
+    )
 }
 
 /// What the server said, and what sort of no it is.
