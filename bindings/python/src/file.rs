@@ -6,7 +6,8 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::PyBytes;
 
-use crate::socket::{Channel, as_bytes};
+use crate::channel::Channel;
+use crate::socket::as_bytes;
 
 /// What `Socket.makefile()` returns: `read(n)` waits for all `n` bytes, `write` sends at `flush` or when enough came together.
 #[pyclass(frozen, module = "iamsql._native")]

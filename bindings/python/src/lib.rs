@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod awaitable;
+mod channel;
 mod connector;
 mod credentials;
 mod error;

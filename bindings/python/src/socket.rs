@@ -1,28 +1,19 @@
 //! The blocking face: what a driver takes for a connected socket. TLS runs on the calling thread, detached.
 
-use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use iamsql::{BlockingSocket, Connection};
-use pyo3::exceptions::{PyConnectionError, PyOSError, PyValueError};
+use iamsql::Connection;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::error;
+use crate::channel::Channel;
 use crate::file::File;
-use crate::fork::{self, Generation, Held};
 use crate::options::seconds;
 
 /// A connected, authenticated byte stream with the methods of `socket.socket` that drivers use.
 #[pyclass(frozen, weakref, module = "iamsql._native")]
 pub(crate) struct Socket(Arc<Channel>);
-
-/// What a `Socket` and the files made from it share.
-pub(crate) struct Channel {
-    socket: BlockingSocket,
-    generation: Generation,
-    failure: Mutex<Option<PyErr>>,
-}
 
 #[pymethods]
 impl Socket {
@@ -92,17 +83,13 @@ impl Socket {
 
     /// Ends the connection; a thread that reads or writes meanwhile gets an error.
     fn close(&self, py: Python<'_>) {
-        if self.0.generation.is_current() {
-            py.detach(|| self.0.socket.close());
-        }
+        self.0.close(py);
     }
 
     /// The first error that a read or write raised, if any did: drivers tend to wrap it or lose it.
     #[getter]
     fn failure(&self, py: Python<'_>) -> Option<PyErr> {
-        lock(&self.0.failure)
-            .as_ref()
-            .map(|first| first.clone_ref(py))
+        self.0.failure(py)
     }
 
     fn __repr__(&self) -> String {
@@ -112,66 +99,7 @@ impl Socket {
 
 impl Socket {
     pub(crate) fn new(py: Python<'_>, connection: Connection) -> Self {
-        let channel = Arc::new(Channel {
-            socket: connection.into_blocking(),
-            generation: Generation::current(),
-            failure: Mutex::new(None),
-        });
-        fork::watch(py, &channel);
-        Socket(channel)
-    }
-}
-
-impl Channel {
-    pub(crate) fn read(&self, py: Python<'_>, buffer: &mut [u8]) -> PyResult<usize> {
-        self.run(py, |socket, on_interrupt| socket.read(buffer, on_interrupt))
-    }
-
-    pub(crate) fn write(&self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
-        self.run(py, |socket, on_interrupt| {
-            socket.write_all(data, on_interrupt)
-        })
-    }
-
-    /// Does `work` detached. A signal that arrives meanwhile is handled at once; what its handler raises ends the work.
-    fn run<T: Send>(
-        &self,
-        py: Python<'_>,
-        work: impl FnOnce(&BlockingSocket, &mut dyn FnMut() -> io::Result<()>) -> io::Result<T> + Send,
-    ) -> PyResult<T> {
-        self.check()?;
-        let mut interrupt = None;
-        let outcome = py.detach(|| {
-            work(&self.socket, &mut || {
-                let handled = Python::try_attach(|py| py.check_signals()).unwrap_or(Ok(()));
-                handled.map_err(|raised| {
-                    interrupt = Some(raised);
-                    io::ErrorKind::Interrupted.into()
-                })
-            })
-        });
-        outcome.map_err(|failure| {
-            let failure = interrupt.unwrap_or_else(|| error::raise_io(failure));
-            lock(&self.failure).get_or_insert_with(|| failure.clone_ref(py));
-            failure
-        })
-    }
-
-    /// # Errors
-    /// `ConnectionError` in a forked child: the connection is its parent's.
-    pub(crate) fn check(&self) -> PyResult<()> {
-        match self.generation.is_current() {
-            true => Ok(()),
-            false => Err(PyConnectionError::new_err(
-                "this connection belongs to the parent process; connect anew after a fork",
-            )),
-        }
-    }
-}
-
-impl Held for Channel {
-    fn abandon(&self) {
-        self.socket.abandon();
+        Socket(Channel::new(py, connection))
     }
 }
 
@@ -182,13 +110,9 @@ pub(crate) fn as_bytes<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyB
     }
     let py = data.py();
     if data.is_instance_of::<pyo3::types::PyInt>() {
-        return Err(PyOSError::new_err("a bytes-like object is required"));
+        return Err(PyTypeError::new_err("a bytes-like object is required"));
     }
     Ok(py.get_type::<PyBytes>().call1((data,))?.cast_into()?)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Longer than any TLS record: one read never fills more.
