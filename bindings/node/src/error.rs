@@ -6,15 +6,8 @@ use std::future::Future;
 use iamsql::{Detail, Error, ErrorKind, Result};
 use napi::bindgen_prelude::{Object, ToNapiValue};
 use napi::{Env, JsValue, Status};
-use napi_derive::napi;
 
 use crate::runtime;
-
-/// The code of every kind, for the test that `node/src/errors.ts` knows them all.
-#[napi]
-pub fn error_codes() -> Vec<&'static str> {
-    ErrorKind::ALL.iter().map(|kind| kind.code()).collect()
-}
 
 /// A promise of what `future` gives, run on our runtime. It holds Node's event loop open until settled.
 pub(crate) fn promise<'env, T>(

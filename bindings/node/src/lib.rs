@@ -8,3 +8,12 @@ mod error;
 mod options;
 mod pair;
 mod runtime;
+
+use iamsql::ErrorKind;
+use napi_derive::napi;
+
+/// The code of every kind, for the test that `node/src/errors.ts` knows them all.
+#[napi]
+pub fn error_codes() -> Vec<&'static str> {
+    ErrorKind::ALL.iter().map(|kind| kind.code()).collect()
+}
