@@ -99,7 +99,8 @@ impl Directory {
 impl Drop for Directory {
     /// In the child of a fork nothing is removed: it is the parent's.
     fn drop(&mut self) {
-        if self.owner == getpid() && self.is_intact() {
+        let here = statat(&self.base, &self.name, AtFlags::SYMLINK_NOFOLLOW);
+        if self.owner == getpid() && here.is_ok_and(|found| self.is_same(&found)) {
             empty(&self.descriptor);
             // What somebody else of our user put there keeps it.
             let _ = unlinkat(&self.base, &self.name, AtFlags::REMOVEDIR);
@@ -183,14 +184,13 @@ fn sweep(base: &Path) {
     let names: Vec<_> = entries
         .take(MAX_SWEPT)
         .filter_map(|entry| Some(entry.ok()?.file_name().to_owned()))
-        .filter(|name| name.to_bytes().starts_with(PREFIX.as_bytes()))
+        .filter(|name| name.to_str().is_ok_and(is_our_name))
         .collect();
     for name in names {
         let Ok(descriptor) = openat(&base_descriptor, &name, OPEN_DIRECTORY, Mode::empty()) else {
             continue;
         };
-        let is_stale = fstat(&descriptor)
-            .is_ok_and(|found| is_ours_alone(&found) && is_old(&found))
+        let is_stale = fstat(&descriptor).is_ok_and(|found| is_ours(&found) && is_old(&found))
             && flock(&descriptor, FlockOperation::NonBlockingLockExclusive).is_ok();
         if is_stale {
             empty(&descriptor);
@@ -214,9 +214,13 @@ fn empty(descriptor: &OwnedFd) {
     }
 }
 
-fn is_ours_alone(found: &Stat) -> bool {
+fn is_ours(found: &Stat) -> bool {
     FileType::from_raw_mode(found.st_mode) == FileType::Directory
         && found.st_uid == geteuid().as_raw()
+}
+
+fn is_ours_alone(found: &Stat) -> bool {
+    is_ours(found)
         && Mode::from_raw_mode(found.st_mode) & (Mode::RWXU | Mode::RWXG | Mode::RWXO) == Mode::RWXU
 }
 
@@ -228,8 +232,15 @@ fn is_old(found: &Stat) -> bool {
         .is_ok_and(|age| age > STALE_AFTER)
 }
 
+/// Whether [`random_name`] could have made it.
+fn is_our_name(name: &str) -> bool {
+    name.strip_prefix(PREFIX).is_some_and(|digits| {
+        digits.len() == 2 * RANDOM_BYTES && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+    })
+}
+
 fn random_name() -> Result<String, String> {
-    let mut bytes = [0; 8];
+    let mut bytes = [0; RANDOM_BYTES];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| "no random numbers".to_owned())?;
     Ok(bytes.iter().fold(PREFIX.to_owned(), |mut name, byte| {
         let _ = write!(name, "{byte:02x}");
@@ -252,6 +263,8 @@ const OPEN_DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC);
 
 const PREFIX: &str = "iamsql-";
+
+const RANDOM_BYTES: usize = 8;
 
 /// The system's limit for the path of a Unix socket, with the byte that ends it.
 const MAX_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 108 } else { 104 };

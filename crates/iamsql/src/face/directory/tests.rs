@@ -104,8 +104,9 @@ fn a_directory_opened_to_others_is_not_intact() {
     let directory = create_in(base.path()).unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     assert!(!directory.is_intact());
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
-    assert!(directory.is_intact());
+    let path = directory.path().to_owned();
+    drop(directory);
+    assert!(!path.exists(), "still ours to remove");
 }
 
 #[test]
@@ -113,20 +114,24 @@ fn what_a_killed_process_left_is_swept_up_and_nothing_else() {
     let base = base();
     let old = SystemTime::now() - Duration::from_secs(3600);
     let age = |path: &Path| fs::File::open(path).unwrap().set_modified(old).unwrap();
-    let left = base.path().join("iamsql-left");
-    let kept = base.path().join("iamsql-kept");
-    let young = base.path().join("iamsql-young");
-    for path in [&left, &kept, &young] {
+    let left = base.path().join("iamsql-0123456789abcdef");
+    let kept = base.path().join("iamsql-1123456789abcdef");
+    let young = base.path().join("iamsql-2123456789abcdef");
+    let strange = base.path().join("iamsql-postgres.XYZ");
+    for path in [&left, &kept, &young, &strange] {
         fs::create_dir(path).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
     }
     drop(UnixListener::bind(left.join(SOCKET)).unwrap());
+    drop(UnixListener::bind(strange.join(SOCKET)).unwrap());
     fs::write(kept.join("data"), "not ours").unwrap();
     age(&left);
     age(&kept);
+    age(&strange);
     let live = create_in(base.path()).unwrap();
     age(live.path());
     let _another = create_in(base.path()).unwrap();
     assert!(!left.exists());
+    assert!(strange.join(SOCKET).exists(), "whatever that is");
     assert!(kept.join("data").exists() && young.exists() && live.is_intact());
 }
