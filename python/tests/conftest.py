@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import textwrap
 
 import pytest
@@ -34,14 +35,21 @@ def connector(emulator):
         yield made
 
 
+@pytest.fixture(scope="session")
+def sockets():
+    """Where interpreters of a test's own put their sockets: a child that is killed leaves one behind."""
+    with tempfile.TemporaryDirectory(prefix="pytest-") as directory:
+        yield directory
+
+
 @pytest.fixture
-def run(emulator, tmp_path):
+def run(emulator, tmp_path, sockets):
     """Runs Python code in an interpreter of its own, inside the emulator's world, and returns how it ended."""
 
     def run(code: str, *, timeout: float = 60, check: bool = True, environment: dict[str, str] | None = None):
         ended = subprocess.run(
             [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(code)],
-            env={**own_environment(emulator), **(environment or {})},
+            env={**own_environment(emulator), "TMPDIR": sockets, **(environment or {})},
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -55,7 +63,9 @@ def run(emulator, tmp_path):
 
 
 def own_environment(emulator) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "GOOGLE_", "GCE_"))}
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PG", "GOOGLE_", "GCE_", "XDG_"))
+    }
     return {
         **inherited,
         "PYTHONPATH": str(pathlib.Path(__file__).resolve().parents[1]),
