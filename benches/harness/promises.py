@@ -132,7 +132,6 @@ SELECTS = [
             Metric("p50", "SELECT 1: p50", "µs", Limit(peer=1.25 if language == "node" else 1.0), Limit(peer=0.95)),
         ),
         sides=NO_FLOOR,
-        repeats=3,  # it matters on which cores client and server happen to run
     )
     for language, driver in BLOCKING + ASYNCIO + drivers("python", "asyncpg-uvloop") + NODE
 ]  # fmt: skip
@@ -173,7 +172,6 @@ RUST = [
             Metric("cpu", "SELECT 1: CPU", "µs"),
         ),
         sides=("ours", "floor"),
-        repeats=3,
     ),
     Row(
         "bulk", "rust", "rust",
