@@ -172,7 +172,6 @@ fn bad_credentials() -> Vec<Scenario> {
                     .variable("IAMSQL_EMULATOR_HOST", "")
                     .variable("GCE_METADATA_HOST", "127.0.0.1:1")
             },
-            doors: takes_an_admin_endpoint,
             expected: |_| {
                 failure(
                     "IAMSQL_CREDENTIALS",
@@ -191,7 +190,6 @@ fn bad_credentials() -> Vec<Scenario> {
                     .variable("IAMSQL_EMULATOR_HOST", "")
                     .variable("GOOGLE_APPLICATION_CREDENTIALS", "/nonexistent/key.json")
             },
-            doors: takes_an_admin_endpoint,
             expected: |_| failure("IAMSQL_CREDENTIALS", &["/nonexistent/key.json"]),
             ..healthy()
         },
@@ -287,10 +285,6 @@ fn healthy() -> Scenario {
 /// psql names its user itself, and pg takes what the application passes.
 fn derives_users(door: Door) -> bool {
     matches!(door, Door::Rust | Door::Python(_))
-}
-
-fn takes_an_admin_endpoint(door: Door) -> bool {
-    door != Door::Proxy
 }
 
 fn logged_in(user: &str) -> Expected {

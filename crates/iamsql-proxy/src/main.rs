@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use iamsql::Connector;
+use iamsql::{Connector, ErrorKind};
 use tracing::{error, info, warn};
 
 use crate::config::Config;
@@ -80,7 +80,7 @@ async fn start(config: &Config) -> Result<Relay> {
 
 /// Asks who we are, because a proxy without credentials should not look as if it worked.
 ///
-/// A server that cannot be asked right now is no reason not to start: it may come up later than we do.
+/// A service that is there and cannot answer right now is no reason not to start.
 async fn credentials_exist() -> Result<()> {
     let connector = Connector::builder()
         .user_agent(USER_AGENT)
@@ -92,7 +92,7 @@ async fn credentials_exist() -> Result<()> {
         Err(error) => Err(error),
     };
     match asked {
-        Err(error) if error.is_retryable() => {
+        Err(error) if error.is_retryable() && error.kind() != ErrorKind::Credentials => {
             warn!("no token yet: {}", Explained(&error));
             Ok(())
         }

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use crate::harness::{INSTANCE, Proxy, at, emulator, free_port, is_free};
-use iamsql_emulator::{Emulator, InstanceSpec};
+use iamsql_emulator::{Effect, Emulator, Endpoint, Fault, InstanceSpec};
 use rustix::process::Signal;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,6 +116,7 @@ fn a_bad_command_line_is_one_error_and_exit_code_1() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_credentials_it_does_not_start() {
     let nobody = Emulator::builder().attached(None).start().await.unwrap();
+    let refused = free_port(&nobody).to_string();
     for (variable, value, said) in [
         (
             "IAMSQL_EMULATOR_HOST",
@@ -126,6 +127,11 @@ async fn without_credentials_it_does_not_start() {
             "GOOGLE_APPLICATION_CREDENTIALS",
             "/nonexistent/key.json",
             "/nonexistent/key.json",
+        ),
+        (
+            "GCE_METADATA_HOST",
+            &refused,
+            "gcloud auth application-default login",
         ),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_iamsql-proxy"));
@@ -143,13 +149,15 @@ async fn without_credentials_it_does_not_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_metadata_server_that_is_late_is_no_reason_not_to_start() {
+async fn a_metadata_server_that_is_busy_is_no_reason_not_to_start() {
     let emulator = emulator(InstanceSpec::echo(INSTANCE)).await;
-    let address = free_port(&emulator);
+    emulator
+        .faults()
+        .inject(Fault::new(Endpoint::Metadata, Effect::status(503)));
     let mut command = Command::new(env!("CARGO_BIN_EXE_iamsql-proxy"));
+    let address = free_port(&emulator);
     command.args([&at(address)[0], &at(address)[1], INSTANCE]);
-    let refused = free_port(&emulator).to_string();
-    let mut proxy = Proxy::run(command, &[("GCE_METADATA_HOST", &refused)]);
+    let mut proxy = Proxy::run(command, &[("IAMSQL_EMULATOR_HOST", emulator.host())]);
     proxy.wait_for("no token yet: ");
     proxy.wait_for("ready for new connections");
     proxy.signal(Signal::TERM);
