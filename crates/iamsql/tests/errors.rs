@@ -432,9 +432,8 @@ async fn a_metadata_server_that_is_not_there_ends_at_the_deadline_with_its_addre
         .unwrap();
     let started = Instant::now();
     let error = connector.principal().await.unwrap_err();
-    assert!(
-        started.elapsed() >= Duration::from_secs(1) && started.elapsed() < Duration::from_secs(12)
-    );
+    // It may end sooner than at the deadline: a pause that would reach past it is not begun.
+    assert!(started.elapsed() < Duration::from_secs(12));
     assert_eq!(error.kind(), ErrorKind::Credentials);
     assert!(error.is_retryable());
     assert!(error.to_string().contains(absent), "{error}");
