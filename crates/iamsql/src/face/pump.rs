@@ -120,7 +120,7 @@ impl<L: Local> Pump<L> {
             remote,
             up,
             down: Buffer::new(),
-            kept: Some(Vec::new()),
+            kept: Some(said.to_vec()),
             up_ended: false,
             up_done: false,
             down_ended: false,
@@ -154,7 +154,6 @@ impl<L: Local> Pump<L> {
             if !self.up.is_empty() {
                 let written = Pin::new(&mut self.remote).poll_write(cx, self.up.filled());
                 let count = ready!(written).map_err(Broken::InstanceLost)?;
-                self.keep(count);
                 self.up.consume(count);
             } else if self.up_ended {
                 ready!(Pin::new(&mut self.remote).poll_shutdown(cx))
@@ -166,6 +165,7 @@ impl<L: Local> Pump<L> {
                     Poll::Ready(Ok(())) => {
                         let count = space.filled().len();
                         self.up.advance(count);
+                        self.keep();
                         self.up_ended = count == 0;
                         self.client_first = self.up_ended && !self.down_ended;
                     }
@@ -227,10 +227,12 @@ impl<L: Local> Pump<L> {
         Poll::Ready(Ok(()))
     }
 
-    fn keep(&mut self, count: usize) {
+    /// Keeps what was just read, before it is sent: what a failed write did not take is to be said again too.
+    fn keep(&mut self) {
         if let Some(kept) = &mut self.kept {
-            match kept.len() + count <= MAX_KEPT {
-                true => kept.extend_from_slice(&self.up.filled()[..count]),
+            let said = self.up.filled();
+            match kept.len() + said.len() <= MAX_KEPT {
+                true => kept.extend_from_slice(said),
                 false => self.kept = None,
             }
         }
@@ -248,3 +250,34 @@ impl<L: Local> Pump<L> {
 const MAX_KEPT: usize = 8 * 1024;
 
 const GOODBYE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::data::testing::{Published, Server, route};
+
+    #[tokio::test]
+    async fn what_could_not_be_sent_any_more_is_kept_for_saying_it_again() {
+        let server = Server::start().await;
+        let published = Published::new(vec![server.target(1, false), server.target(2, true)]);
+        let remote = route(published).connect().await.unwrap();
+        let (mut client, local) = UnixStream::pair().unwrap();
+        let mut pump = Pump::new(local, remote.into_stream().unwrap(), b"");
+        let mut said = Vec::new();
+        // Upwards alone, so that the refusal shows only when a write fails.
+        let broken = loop {
+            assert!(said.len() < MAX_KEPT, "the refusal never showed");
+            client.write_all(b"word").await.unwrap();
+            said.extend_from_slice(b"word");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let polled = poll_fn(|cx| Poll::Ready(pump.poll_up(cx))).await;
+            if let Poll::Ready(Err(broken)) = polled {
+                break broken;
+            }
+        };
+        assert!(matches!(broken, SessionEnd::InstanceLost(_)), "{broken:?}");
+        assert_eq!(pump.kept, Some(said));
+    }
+}
