@@ -253,9 +253,10 @@ impl Cache {
             }
             let Some(cache) = cache.upgrade() else { return };
             let mut state = entry.lock();
+            let is_in_use = state.used_since_issued() && !state.was_given_up(cache.clock.now());
             if state.generation == set_for
                 && cache.is_used()
-                && schedule::timer_fetches(cache.strategy, state.used_since_issued())
+                && schedule::timer_fetches(cache.strategy, is_in_use)
             {
                 cache.fetch(&entry, &mut state);
             }

@@ -95,6 +95,15 @@ impl State {
         self.used.is_some_and(|used| used >= self.issued)
     }
 
+    /// The certificate ended while renewals failed: nobody uses it any more, and the next connect asks anyway.
+    pub(super) fn was_given_up(&self, now: SystemTime) -> bool {
+        let has_ended = self
+            .current
+            .as_ref()
+            .is_none_or(|target| target.expires <= now);
+        self.failures > 0 && has_ended
+    }
+
     /// Takes a new certificate in; returns when the timer should fetch the next.
     pub(super) fn succeed(
         &mut self,

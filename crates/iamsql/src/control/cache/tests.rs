@@ -269,6 +269,22 @@ async fn a_valid_certificate_is_served_while_renewals_fail() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_certificate_that_ended_unrenewed_is_left_to_the_next_connect() {
+    for (strategy, goes_on) in [(Auto, false), (Background, true)] {
+        let world = World::new(strategy).await;
+        world.connect().await.unwrap();
+        world.fail(Some(unavailable()));
+        pass(3700).await;
+        let tries = world.calls();
+        pass(24 * 3600).await;
+        assert_eq!(world.calls() > tries, goes_on, "{strategy:?}");
+        world.fail(None);
+        pass(60).await;
+        assert!(world.connect().await.is_ok());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn close_to_the_end_a_connect_is_served_at_once_and_starts_the_renewal() {
     let world = World::new(Auto).await;
     world.connect().await.unwrap();
