@@ -163,17 +163,20 @@ impl BlockingSocket {
         let _turn = lock(&self.writing);
         loop {
             let mut session = lock(&self.session);
-            if !session.has_outgoing() {
+            // What a write left behind when its time was up goes first, and then the goodbye.
+            let is_last = !session.has_outgoing();
+            if is_last {
                 session.close_notify()?;
             }
             let sent = send(&tcp, &mut session);
             let blocked = session.has_outgoing();
             drop(session);
             sent.map_err(|error| self.broken(error))?;
-            if !blocked {
-                return tcp.shutdown(Shutdown::Write);
+            match blocked {
+                true => self.wait(&tcp, PollFlags::OUT, patience, on_interrupt)?,
+                false if is_last => return tcp.shutdown(Shutdown::Write),
+                false => {}
             }
-            self.wait(&tcp, PollFlags::OUT, patience, on_interrupt)?;
         }
     }
 

@@ -85,6 +85,30 @@ async fn the_blocking_socket_knows_what_is_pending_and_when_time_is_up() {
 }
 
 #[tokio::test]
+async fn a_half_close_says_goodbye_after_a_write_that_ran_out_of_time() {
+    let server = Server::start().await;
+    let socket = blocking(&server).await;
+    aside(move || {
+        socket.set_timeout(Some(Duration::ZERO));
+        let error = socket
+            .write_all(&noise(50_000_000), &mut go_on)
+            .unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        socket.set_timeout(None);
+        let reader = socket.clone();
+        let reading = std::thread::spawn(move || {
+            let mut bytes = vec![0; 100_000];
+            while reader.read(&mut bytes, &mut go_on).unwrap() > 0 {}
+        });
+        socket.shutdown_write(&mut go_on).unwrap();
+        let error = socket.write_all(b"x", &mut go_on).unwrap_err();
+        assert_eq!(error.to_string(), "the stream was shut down for writing");
+        reading.join().unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn close_wakes_a_blocked_reader_and_later_calls_say_so() {
     let server = Server::start().await;
     let socket = blocking(&server).await;
