@@ -241,22 +241,25 @@ impl Shared {
             ));
         }
         let mut bound = lock(&self.bound);
-        let current = bound.as_ref().filter(|_| !self.stop.is_cancelled());
-        let Some(current) = current else {
+        if self.stop.is_cancelled() {
             return Err(self.closed());
-        };
-        if !(current.directory.is_intact() && current.directory.has_socket(&self.socket_name)) {
-            tracing::warn!(directory = %current.directory.path().display(), "a private socket was removed; making it anew");
-            current.accepting.abort();
-            let directory = match current.directory.is_intact() {
-                // Only the socket went, so its directory need not.
-                true => bound.take().map(|bound| bound.directory),
-                false => None,
-            };
-            let directory = match (directory, bound.as_ref()) {
-                (Some(directory), _) => directory,
-                (None, Some(bound)) => bound.directory.recreate(&self.socket_name)?,
-                (None, None) => Directory::create(&self.socket_name)?,
+        }
+        let is_fit = bound.as_ref().is_some_and(|current| {
+            current.directory.is_intact() && current.directory.has_socket(&self.socket_name)
+        });
+        if !is_fit {
+            // Should that fail, none is bound, and whoever asks next tries again.
+            let directory = match bound.take() {
+                None => Directory::create(&self.socket_name)?,
+                Some(lost) => {
+                    tracing::warn!(directory = %lost.directory.path().display(), "a private socket was removed; making it anew");
+                    lost.accepting.abort();
+                    match lost.directory.is_intact() {
+                        // Only the socket went, so its directory need not.
+                        true => lost.directory,
+                        false => lost.directory.recreate(&self.socket_name)?,
+                    }
+                }
             };
             *bound = Some(self.bind(directory)?);
         }

@@ -379,6 +379,24 @@ async fn a_socket_that_was_removed_comes_back_where_it_was() {
 }
 
 #[tokio::test]
+async fn a_listener_that_could_not_come_back_tries_again() {
+    let server = Server::start().await;
+    let listener = listen(&server);
+    let path = listener.socket_path().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, b"in the way").unwrap();
+    let error = listener.socket_path().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    echoes(
+        UnixStream::connect(listener.socket_path().unwrap())
+            .await
+            .unwrap(),
+    )
+    .await;
+    std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+}
+
+#[tokio::test]
 async fn closing_the_connector_closes_its_listeners() {
     let server = Server::start().await;
     let published = Published::new(vec![server.target(1, true)]);
