@@ -3,6 +3,7 @@
 The checkout's own `python/` and `node/` keep their development builds.
 """
 
+import os
 import platform
 import shutil
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 STAGE = CHECKOUT / ".local" / "bench"
-RELEASE = CHECKOUT / "target" / "release"
+RELEASE = CHECKOUT / os.environ.get("CARGO_TARGET_DIR", "target") / "release"
 
 
 @dataclass(frozen=True)
