@@ -8,10 +8,12 @@ import argparse
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from harness import promises, record, results, rounds, staging, table
 from harness.client import Clients
+from harness.cores import confined
 from harness.emulator import Emulator
 
 
@@ -26,14 +28,22 @@ def main() -> int:
         return 2
     packages = staging.stage()
     begin = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="iamsql-bench-") as scratch, Emulator.start(packages.emulator) as emulator:
-        clients = Clients(packages, emulator, Path(scratch))
-        samples = rounds.run(rows, arguments.rounds, clients, emulator)
+    with ExitStack() as stack:
+        clients = {one_core: start(packages, one_core, stack) for one_core in {row.one_core for row in rows}}
+        samples = rounds.run(rows, arguments.rounds, clients)
     judged = results.judge(rows, samples)
     print(table.table(judged))
     path = record.write(judged, packages, arguments.rounds, time.monotonic() - begin)
     print(f"\n{results.summary(judged)} Samples: {path.relative_to(staging.CHECKOUT)}")
     return 0
+
+
+def start(packages: staging.Packages, one_core: bool, stack: ExitStack) -> Clients:
+    """Clients of an emulator of their own, which ends with `stack`."""
+    scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="iamsql-bench-"))
+    with confined(one_core):
+        emulator = stack.enter_context(Emulator.start(packages.emulator))
+    return Clients(packages, emulator, Path(scratch))
 
 
 def parse() -> argparse.Namespace:

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from harness.cores import confined
+from harness.emulator import Emulator
 from harness.staging import CHECKOUT, Packages
 
 CLIENTS = CHECKOUT / "benches" / "clients"
@@ -19,8 +21,9 @@ class ClientError(Exception):
 class Clients:
     """The programs in `benches/clients`, and the environment that tells them where the emulator is."""
 
-    def __init__(self, packages: Packages, emulator, scratch: Path):
+    def __init__(self, packages: Packages, emulator: Emulator, scratch: Path):
         self.packages = packages
+        self.emulator = emulator
         self.environment = {
             **clean_environment(),
             **emulator.environment,
@@ -45,7 +48,8 @@ class Clients:
             "rust": [self.packages.rust_client],
         }[row.language]
         begin = time.monotonic()
-        measured = self.execute([*program, row.measurement, side, row.driver])
+        with confined(row.one_core):
+            measured = self.execute([*program, row.measurement, side, row.driver])
         if "moment" in measured:
             measured["wall"] = measured.pop("moment") - begin
         return measured

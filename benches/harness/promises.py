@@ -1,6 +1,6 @@
 """The rows: what is measured, on which driver, and what is promised and aimed at there."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Optional
 
 
@@ -46,7 +46,8 @@ class Row:
     driver: str
     metrics: tuple
     sides: tuple = ("ours", "peer", "floor")
-    repeats: int = field(default=1)  # fresh processes per side and round
+    repeats: int = 1  # fresh processes per side and round
+    one_core: bool = False  # client, emulator and database take turns on one core
 
     @property
     def name(self) -> str:
@@ -132,6 +133,7 @@ SELECTS = [
             Metric("p50", "SELECT 1: p50", "µs", Limit(peer=1.25 if language == "node" else 1.0), Limit(peer=0.95)),
         ),
         sides=NO_FLOOR,
+        one_core=True,
     )
     for language, driver in BLOCKING + ASYNCIO + drivers("python", "asyncpg-uvloop") + NODE
 ]  # fmt: skip
@@ -172,6 +174,7 @@ RUST = [
             Metric("cpu", "SELECT 1: CPU", "µs"),
         ),
         sides=("ours", "floor"),
+        one_core=True,
     ),
     Row(
         "bulk", "rust", "rust",

@@ -5,11 +5,13 @@ import sys
 from collections import Counter, defaultdict
 
 from harness.client import ClientError, Clients
-from harness.emulator import ADMIN_ENDPOINTS, METADATA_ENDPOINTS, Emulator
+from harness.emulator import ADMIN_ENDPOINTS, METADATA_ENDPOINTS
 
 
-def run(rows: list, count: int, clients: Clients, emulator: Emulator) -> dict:
+def run(rows: list, count: int, clients: dict) -> dict:
     """All samples: (row name, side) → metric key → one list per round, each with a figure per repeat.
+
+    `clients` has those of an emulator that runs anywhere (`False`) and of one confined to a core (`True`).
 
     A side that fails is reported and left out from there on; the others go on.
     """
@@ -22,7 +24,7 @@ def run(rows: list, count: int, clients: Clients, emulator: Emulator) -> dict:
                 if (row.name, side) in failed:
                     continue
                 try:
-                    reports = measure(row, side, 1 if number == 0 else row.repeats, clients, emulator)
+                    reports = measure(row, side, 1 if number == 0 else row.repeats, clients[row.one_core])
                 except (ClientError, subprocess.TimeoutExpired) as failure:
                     print(f"\n{row.name}, {side}: {failure}", file=sys.stderr)
                     failed.add((row.name, side))
@@ -36,14 +38,14 @@ def run(rows: list, count: int, clients: Clients, emulator: Emulator) -> dict:
     return samples
 
 
-def measure(row, side: str, repeats: int, clients: Clients, emulator: Emulator) -> list:
+def measure(row, side: str, repeats: int, clients: Clients) -> list:
     """The reports of `repeats` fresh processes; the first row's with the calls that the emulator counted meanwhile."""
     reports = []
     for _ in range(repeats):
-        before = emulator.calls()
+        before = clients.emulator.calls()
         report = clients.measure(row, side)
         if row.measurement == "first-row":
-            report.update(calls_between(before, emulator.calls()))
+            report.update(calls_between(before, clients.emulator.calls()))
         reports.append(report)
     return reports
 
