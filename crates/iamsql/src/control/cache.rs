@@ -91,7 +91,7 @@ impl Cache {
         deadline: Instant,
     ) -> Result<Arc<Target>> {
         let entry = self.entry(&instance, mode);
-        let flight = {
+        let (flight, limit) = {
             let mut state = entry.lock();
             let now = self.clock.now();
             match schedule::at_connect(state.view(now, self.strategy)) {
@@ -101,10 +101,16 @@ impl Cache {
                     return state.serve_or_fail(now);
                 }
                 AtConnect::Refuse if state.flight.is_none() => return Err(state.refusal()),
-                AtConnect::Refuse | AtConnect::Fetch => self.fetch(&entry, &mut state),
+                AtConnect::Refuse | AtConnect::Fetch => {
+                    let limit = match state.is_valid(now) {
+                        true => halfway(deadline),
+                        false => deadline,
+                    };
+                    (self.fetch(&entry, &mut state), limit)
+                }
             }
         };
-        let outcome = flight.wait(deadline).await;
+        let outcome = flight.wait(limit).await;
         let mut state = entry.lock();
         let now = self.clock.now();
         match outcome {
@@ -281,6 +287,12 @@ impl Cache {
     fn entries(&self) -> MutexGuard<'_, HashMap<(Instance, AuthMode), Arc<Entry>>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How long to wait for a renewal with a valid certificate at hand: there must be time left to dial with it.
+fn halfway(deadline: Instant) -> Instant {
+    let now = Instant::now();
+    now + deadline.saturating_duration_since(now) / 2
 }
 
 const TIMER_STEP: Duration = Duration::from_secs(60);

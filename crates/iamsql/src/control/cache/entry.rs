@@ -97,11 +97,13 @@ impl State {
 
     /// The certificate ended while renewals failed: nobody uses it any more, and the next connect asks anyway.
     pub(super) fn was_given_up(&self, now: SystemTime) -> bool {
-        let has_ended = self
-            .current
+        self.failures > 0 && !self.is_valid(now)
+    }
+
+    pub(super) fn is_valid(&self, now: SystemTime) -> bool {
+        self.current
             .as_ref()
-            .is_none_or(|target| target.expires <= now);
-        self.failures > 0 && has_ended
+            .is_some_and(|target| target.expires > now)
     }
 
     /// Takes a new certificate in; returns when the timer should fetch the next.
@@ -130,11 +132,7 @@ impl State {
         self.failures += 1;
         self.suspect = true;
         let backoff = schedule::backoff(self.failures, chance);
-        let valid = self
-            .current
-            .as_ref()
-            .is_some_and(|target| target.expires > now);
-        let pause = match valid {
+        let pause = match self.is_valid(now) {
             true => backoff,
             false => schedule::refused_for(is_final(error), backoff),
         };

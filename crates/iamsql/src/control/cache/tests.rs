@@ -326,6 +326,18 @@ async fn a_lazy_connect_takes_the_old_certificate_if_its_renewal_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_renewal_that_hangs_leaves_time_to_dial_with_the_old_certificate() {
+    let world = World::new(Auto).await;
+    let first = world.connect().await.unwrap().generation;
+    *world.fake.work.lock().unwrap() = Duration::from_secs(3600);
+    world.cache.force(&world.instance, AuthMode::Iam, first);
+    let (asked, limit) = (Instant::now(), Duration::from_secs(30));
+    let target = world.connect_within(limit).await.unwrap();
+    assert_eq!(target.generation, first);
+    assert_eq!(asked.elapsed(), limit / 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_certificate_that_ends_within_seconds_is_replaced_when_it_has_ended() {
     let world = World::new(Auto).await;
     *world.fake.life.lock().unwrap() = Duration::from_secs(5);
