@@ -43,8 +43,10 @@ impl TokenSource for AskedOfNode {
         let promise = answer.map_err(refused)?;
         let given = promise.await.map_err(refused)?;
         let mut token = Token::new(Secret::new(given.token));
-        if let Some(expires) = given.expires.and_then(since_1970) {
-            token = token.expires_at(UNIX_EPOCH + expires);
+        let since = given.expires.and_then(since_1970);
+        // A time that no clock can show is no time.
+        if let Some(expires) = since.and_then(|since| UNIX_EPOCH.checked_add(since)) {
+            token = token.expires_at(expires);
         }
         if let Some(principal) = given.principal {
             token = token.of_principal(principal);
