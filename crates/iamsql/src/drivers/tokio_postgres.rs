@@ -14,7 +14,7 @@ use crate::data::connection::is_certificate_refusal;
 use crate::error::{Error, ErrorKind, Result};
 use crate::face::stream::Stream;
 use crate::options::{AuthMode, ConnectOptions};
-use crate::secret::Secret;
+use crate::secret::{Secret, foreign};
 use crate::user::DatabaseEngine;
 
 /// One tokio-postgres connection in the making: [`Connector::postgres`].
@@ -196,7 +196,8 @@ impl PostgresBuilder {
         match DatabaseEngine::from_database_version(&version) {
             Some(DatabaseEngine::Postgres) | None => Ok(()),
             Some(_) => Err(Error::config(format!(
-                "the instance runs {version}, not PostgreSQL"
+                "the instance runs {}, not PostgreSQL",
+                foreign(&version)
             ))),
         }
     }
