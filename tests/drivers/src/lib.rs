@@ -1,0 +1,1 @@
+//! Drivers of the Rust world, each over the engine.
