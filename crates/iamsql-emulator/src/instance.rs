@@ -1,4 +1,6 @@
-//! What an emulated Cloud SQL instance is: its name, certificate authority, addresses and the database behind it.
+//! What an emulated instance is: its name, certificate authority, addresses and the database behind it.
+
+mod name;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,6 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::authority::ServerCertificate;
+
+pub(crate) use self::name::InstanceName;
 
 /// The description of one instance. Every setting has a default that matches a plain, healthy instance.
 ///
@@ -18,7 +22,8 @@ use crate::authority::ServerCertificate;
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct InstanceSpec {
-    /// `project:region:instance`; the project may be domain-scoped, `example.com:project:region:instance`.
+    /// `project:region:instance` makes a Cloud SQL instance; the project may be domain-scoped,
+    /// `example.com:project:region:instance`. `projects/P/locations/R/clusters/C/instances/I` makes an AlloyDB instance.
     pub name: String,
     /// What answers behind TLS.
     #[serde(default = "echo")]
@@ -38,6 +43,10 @@ pub struct InstanceSpec {
     /// Further names in the server certificate (`customSubjectAlternativeNames`).
     #[serde(default)]
     pub custom_names: Vec<String>,
+    /// The name under which Private Service Connect reaches the instance. Made up if [`AddressType::Psc`] is among the
+    /// addresses and none is given; in the certificate it is a name like the others.
+    #[serde(default)]
+    pub psc_dns_name: Option<String>,
     /// `databaseVersion`. Default: the PostgreSQL behind it, or `POSTGRES_17` for an echo.
     #[serde(default)]
     pub database_version: Option<String>,
@@ -77,6 +86,12 @@ pub enum Database {
     Echo,
     /// A real PostgreSQL with IAM logins.
     Postgres,
+    /// A real MySQL, or what speaks like one.
+    #[serde(rename = "mysql")]
+    MySql,
+    /// A stand-in for SQL Server: enough to show that a driver logs in and gets an answer.
+    #[serde(rename = "sqlserver")]
+    SqlServer,
 }
 
 /// `serverCaMode`: who signs the server certificate, hence which name in it counts.
@@ -106,6 +121,8 @@ pub enum AddressType {
     Primary,
     /// `PRIVATE`: the address in a VPC.
     Private,
+    /// `PSC`: an endpoint of Private Service Connect, known by its DNS name alone.
+    Psc,
 }
 
 /// What the server speaks on port 3307.
@@ -131,6 +148,16 @@ impl InstanceSpec {
     /// An instance with a real PostgreSQL. The emulator starts one server for all such instances.
     pub fn postgres(name: impl Into<String>) -> Self {
         Self::new(name.into(), Database::Postgres)
+    }
+
+    /// An instance with a MySQL.
+    pub fn mysql(name: impl Into<String>) -> Self {
+        Self::new(name.into(), Database::MySql)
+    }
+
+    /// An instance with the stand-in for SQL Server.
+    pub fn sql_server(name: impl Into<String>) -> Self {
+        Self::new(name.into(), Database::SqlServer)
     }
 
     /// Who signs the server certificate. Default [`CaMode::Internal`].
@@ -160,6 +187,12 @@ impl InstanceSpec {
     /// Adds a name to genuine certificates and to `customSubjectAlternativeNames`.
     pub fn custom_name(mut self, name: impl Into<String>) -> Self {
         self.custom_names.push(name.into());
+        self
+    }
+
+    /// The DNS name of its Private Service Connect endpoint, as the API tells it (a final dot is kept).
+    pub fn psc_dns_name(mut self, name: impl Into<String>) -> Self {
+        self.psc_dns_name = Some(name.into());
         self
     }
 
@@ -221,6 +254,7 @@ impl InstanceSpec {
             iam: true,
             dns_names: Vec::new(),
             custom_names: Vec::new(),
+            psc_dns_name: None,
             database_version: None,
             reported_region: None,
             certificate: ServerCertificate::default(),
@@ -230,36 +264,6 @@ impl InstanceSpec {
             certificate_lifetime: None,
             databases: default_databases(),
         }
-    }
-}
-
-/// A connection name in its parts. The project may contain one colon.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct InstanceName {
-    pub(crate) project: String,
-    pub(crate) region: String,
-    pub(crate) instance: String,
-}
-
-impl InstanceName {
-    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
-        let parts: Vec<&str> = text.split(':').collect();
-        let (project, region, instance) = match parts[..] {
-            [project, region, instance] => (project.to_string(), region, instance),
-            [domain, project, region, instance] => {
-                (format!("{domain}:{project}"), region, instance)
-            }
-            _ => anyhow::bail!("{text:?} is not PROJECT:REGION:INSTANCE"),
-        };
-        anyhow::ensure!(
-            parts.iter().all(|part| !part.is_empty()),
-            "{text:?} has an empty part"
-        );
-        Ok(InstanceName {
-            project,
-            region: region.to_string(),
-            instance: instance.to_string(),
-        })
     }
 }
 
@@ -304,22 +308,6 @@ fn default_databases() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_project_may_be_scoped_by_a_domain() {
-        let name = InstanceName::parse("example.com:proj:reg:inst").unwrap();
-        assert_eq!(
-            (
-                name.project.as_str(),
-                name.region.as_str(),
-                name.instance.as_str()
-            ),
-            ("example.com:proj", "reg", "inst")
-        );
-        for bad in ["", "a", "a:b", "a:b:c:d:e", "a::c", ":b:c"] {
-            assert!(InstanceName::parse(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn a_spec_in_json_needs_only_a_name() {

@@ -62,6 +62,10 @@ impl Instance {
         if matches!(spec.ca_mode, CaMode::Cas | CaMode::CustomerCas) && spec.dns_names.is_empty() {
             spec.dns_names.push(made_up_name(&name.region));
         }
+        if spec.addresses.contains(&AddressType::Psc) {
+            spec.psc_dns_name
+                .get_or_insert_with(|| made_up_psc_name(&name));
+        }
         let (server_authority, client_authority) = tokio::try_join!(
             server_authority(world, spec.ca_mode),
             make_authority(CLIENT_AUTHORITY, world.settings.keys)
@@ -70,7 +74,7 @@ impl Instance {
         let mut addresses = BTreeMap::new();
         let mut listeners = Vec::new();
         for &kind in &spec.addresses {
-            let address = SocketAddr::new(world.loopback.address()?, SERVER_PORT);
+            let address = SocketAddr::new(world.loopback.address()?, name.port());
             // Where there is one address for everything, it has one listener.
             if !addresses.values().any(|bound| *bound == address) {
                 let listener = listener::bind(address)
@@ -232,6 +236,7 @@ async fn issue(
         .dns_names
         .iter()
         .chain(&spec.custom_names)
+        .chain(&spec.psc_dns_name)
         .cloned()
         .collect();
     let (authority, spec) = (authority.clone(), spec.clone());
@@ -258,7 +263,17 @@ fn made_up_name(region: &str) -> String {
     format!("{}.{}.{region}.sql.goog.", label(6), label(6))
 }
 
-const SERVER_PORT: u16 = 3307;
+/// A DNS name such as the real service gives to Private Service Connect endpoints.
+fn made_up_psc_name(name: &InstanceName) -> String {
+    let label = |bytes| crate::authority::hex(&random_bytes(bytes));
+    let zone = if name.is_alloydb() {
+        "alloydb-psc"
+    } else {
+        "sql-psc"
+    };
+    format!("{}.{}.{}.{zone}.goog.", label(6), label(6), name.region)
+}
+
 const SERVER_AUTHORITY: &str = "Google Cloud SQL Server CA";
 const CLIENT_AUTHORITY: &str = "Google Cloud SQL Client CA";
 const RESUMABLE_SESSIONS: usize = 256;

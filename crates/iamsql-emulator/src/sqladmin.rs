@@ -160,7 +160,7 @@ impl Caller {
             && !world
                 .instances()
                 .iter()
-                .any(|one| one.name.project == project)
+                .any(|one| !one.name.is_alloydb() && one.name.project == project)
         {
             // The real service does not tell a project that does not exist from one that is somebody else's.
             return Err(ApiError::not_authorized());
@@ -180,12 +180,14 @@ async fn settings(world: &World, instance: &Instance) -> Value {
     let addresses: Vec<Value> = instance
         .addresses
         .iter()
-        .map(|(kind, address)| {
+        .filter_map(|(kind, address)| {
             let kind = match kind {
                 AddressType::Primary => "PRIMARY",
                 AddressType::Private => "PRIVATE",
+                // Known by its DNS name alone.
+                AddressType::Psc => return None,
             };
-            json!({ "type": kind, "ipAddress": address.ip().to_string() })
+            Some(json!({ "type": kind, "ipAddress": address.ip().to_string() }))
         })
         .collect();
     let mut settings = json!({

@@ -126,7 +126,11 @@ impl World {
         let instances = self.instances.read().expect("no panic under lock");
         instances
             .values()
-            .find(|one| one.name.project == project && one.name.instance == instance)
+            .find(|one| {
+                !one.name.is_alloydb()
+                    && one.name.project == project
+                    && one.name.instance == instance
+            })
             .cloned()
     }
 

@@ -39,6 +39,7 @@ pub(crate) fn describe(world: &World, instance: &Instance) -> Value {
         "iam": spec.iam,
         "addresses": addresses,
         "dns_names": spec.dns_names,
+        "psc_dns_name": spec.psc_dns_name,
         "databases": spec.databases,
     })
 }

@@ -111,6 +111,8 @@ async fn talk(
     match spec.database {
         Database::Echo => echo::serve(stream).await?,
         Database::Postgres => serve_postgres(stream, &identity, world.backend().await?).await?,
+        // Refused when the instance was to be added.
+        Database::MySql | Database::SqlServer => anyhow::bail!("there is no such database"),
     }
     Ok(())
 }

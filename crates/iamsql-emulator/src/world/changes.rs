@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::World;
 use crate::backend::Backend;
-use crate::instance::{Database, InstanceSpec};
+use crate::instance::{Database, InstanceName, InstanceSpec};
 use crate::principal::{Principal, PrincipalKind};
 use crate::server::Instance;
 
@@ -20,8 +20,14 @@ impl World {
         self: &Arc<Self>,
         spec: InstanceSpec,
     ) -> anyhow::Result<Arc<Instance>> {
-        if spec.database != Database::Postgres {
-            return Instance::start(self, spec).await;
+        if let Some(cluster) = InstanceName::parse(&spec.name)?.cluster_path() {
+            anyhow::bail!("{cluster}: AlloyDB is not emulated yet");
+        }
+        match spec.database {
+            Database::Postgres => {}
+            Database::Echo => return Instance::start(self, spec).await,
+            Database::MySql => anyhow::bail!("{}: MySQL is not emulated yet", spec.name),
+            Database::SqlServer => anyhow::bail!("{}: SQL Server is not emulated yet", spec.name),
         }
         let (name, databases) = (spec.name.clone(), spec.databases.clone());
         // Making keys and initialising a database take equally long.

@@ -38,7 +38,12 @@ fn settle(text: &str, make: impl FnOnce(&str) -> InstanceSpec) -> Result<Instanc
                     "public" => addresses.push(AddressType::Primary),
                     "private" => addresses.push(AddressType::Private),
                     "both" => addresses.extend([AddressType::Primary, AddressType::Private]),
-                    _ => return Err(format!("address is public, private or both, not {value:?}")),
+                    "psc" => addresses.push(AddressType::Psc),
+                    _ => {
+                        return Err(format!(
+                            "address is public, private, both or psc, not {value:?}"
+                        ));
+                    }
                 }
                 spec.addresses(addresses.clone())
             }
