@@ -32,6 +32,6 @@ pub use face::{
     relay::Unserved,
 };
 pub use instance::Instance;
-pub use options::{AuthMode, ConnectOptions, IpType, RefreshStrategy};
+pub use options::{AuthMode, ConnectOptions, IpType, LoginScope, RefreshStrategy};
 pub use secret::{Secret, foreign as foreign_text};
 pub use user::{DatabaseEngine, database_user};

@@ -29,6 +29,19 @@ pub enum AuthMode {
     Password,
 }
 
+/// Whether a database login may ever use a token that can do more than log in. Default [`LoginScope::Narrow`].
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LoginScope {
+    /// Tokens that only log in. Where a human's login was never granted that scope, an AlloyDB metadata exchange falls back
+    /// to the whole grant, over a connection whose server has proved its identity, with one warning. Token sources of yours
+    /// that cannot be narrowed are used with the same warning.
+    #[default]
+    Narrow,
+    /// Tokens that only log in, or none.
+    Strict,
+}
+
 /// When certificates are renewed. Default [`RefreshStrategy::Auto`].
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -103,6 +116,19 @@ impl FromStr for AuthMode {
             "IAM" => Ok(AuthMode::Iam),
             "PASSWORD" => Ok(AuthMode::Password),
             _ => Err(unknown("auth_mode", text, "IAM or PASSWORD")),
+        }
+    }
+}
+
+impl FromStr for LoginScope {
+    type Err = Error;
+
+    /// Reads `narrow` or `strict`, in any case.
+    fn from_str(text: &str) -> Result<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "narrow" => Ok(LoginScope::Narrow),
+            "strict" => Ok(LoginScope::Strict),
+            _ => Err(unknown("login_scope", text, "NARROW or STRICT")),
         }
     }
 }

@@ -15,7 +15,9 @@ use crate::control::environment::{self, Environment};
 use crate::control::http::user_agent;
 use crate::control::sharing::Sharing;
 use crate::error::{Error, Result};
-use crate::options::{AuthMode, DEFAULT_TIMEOUT, IpType, RefreshStrategy, checked_timeout};
+use crate::options::{
+    AuthMode, DEFAULT_TIMEOUT, IpType, LoginScope, RefreshStrategy, checked_timeout,
+};
 use crate::secret::foreign;
 
 /// Builds a [`Connector`]. Everything has a default, and [`build`](Self::build) checks all of it.
@@ -36,6 +38,8 @@ pub struct ConnectorBuilder {
     strategy: RefreshStrategy,
     timeout: Option<Duration>,
     credentials: Credentials,
+    login_credentials: Option<Credentials>,
+    login_scope: LoginScope,
     quota_project: Option<String>,
     user_agent: Option<String>,
     endpoints: EndpointOptions,
@@ -73,6 +77,18 @@ impl ConnectorBuilder {
     /// Which Google identity to act as. Default: Application Default Credentials.
     pub fn credentials(mut self, credentials: Credentials) -> Self {
         self.credentials = credentials;
+        self
+    }
+
+    /// Who logs in to databases, if that is another than calls the APIs. Default: the same [`credentials`](Self::credentials).
+    pub fn login_credentials(mut self, credentials: Credentials) -> Self {
+        self.login_credentials = Some(credentials);
+        self
+    }
+
+    /// Whether a login may ever use a token that can do more than log in. Default [`LoginScope::Narrow`].
+    pub fn login_scope(mut self, login_scope: LoginScope) -> Self {
+        self.login_scope = login_scope;
         self
     }
 
@@ -138,7 +154,14 @@ impl ConnectorBuilder {
         let environment = self.environment.unwrap_or_else(Environment::from_process);
         let endpoints = Endpoints::resolve(&self.endpoints, &environment)?;
         let mut sharing = Sharing::new();
-        let credentials = resolve(&self.credentials, &endpoints, &environment, &mut sharing)?;
+        let credentials = resolve(
+            &self.credentials,
+            self.login_credentials.as_ref(),
+            self.login_scope,
+            &endpoints,
+            &environment,
+            &mut sharing,
+        )?;
         if self.iam_auth == Some(true) && !credentials.can_log_in() {
             return Err(no_login_token());
         }

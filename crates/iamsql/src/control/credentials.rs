@@ -27,7 +27,7 @@ use crate::secret::Secret;
 pub(crate) use fixed::no_login_token;
 pub(crate) use resolve::{Resolved, resolve};
 pub use token::{Scope, Token};
-pub(crate) use tokens::{Tokens, is_principal_switch};
+pub(crate) use tokens::{Login, Tokens, is_principal_switch};
 
 /// Which Google identity a [`Connector`](crate::Connector) acts as.
 ///

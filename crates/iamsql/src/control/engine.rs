@@ -5,7 +5,7 @@ mod registry;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use reqwest::header::HeaderValue;
 use tokio::runtime::{self, Handle};
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::control::admin::{CloudSql, Settings};
 use crate::control::cache::Cache;
 use crate::control::clock::{Clock, SystemClock};
-use crate::control::credentials::{Resolved, Tokens};
+use crate::control::credentials::{Login, Resolved, Scope, Token, Tokens};
 use crate::control::endpoint::Endpoints;
 use crate::control::environment::Environment;
 use crate::control::http::Http;
@@ -126,6 +126,30 @@ impl Engine {
         let tokens = self.tokens.clone();
         self.until(deadline, |patience| async move {
             tokens.principal(&patience).await
+        })
+        .await
+    }
+
+    /// A token that becomes a database login, and when it ends; see [`Login`] for what it may be used for.
+    #[allow(dead_code)]
+    pub(crate) async fn login_token(
+        &self,
+        purpose: Login,
+        deadline: Instant,
+    ) -> Result<(Token, SystemTime)> {
+        let tokens = self.tokens.clone();
+        self.until(deadline, |patience| async move {
+            tokens.login(purpose, &patience).await
+        })
+        .await
+    }
+
+    /// A token for calls to an API of this scope.
+    #[allow(dead_code)]
+    pub(crate) async fn api_token(&self, scope: Scope, deadline: Instant) -> Result<Token> {
+        let tokens = self.tokens.clone();
+        self.until(deadline, |patience| async move {
+            tokens.api(scope, &patience).await
         })
         .await
     }

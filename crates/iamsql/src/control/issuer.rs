@@ -8,7 +8,7 @@ use crate::control::admin::{CloudSql, Settings};
 use crate::control::cache::Issuer;
 use crate::control::certificate::Certificate;
 use crate::control::clock::Clock;
-use crate::control::credentials::Tokens;
+use crate::control::credentials::{Login, Scope, Tokens};
 use crate::control::http::patience::{Patience, Single};
 use crate::control::key::EngineKey;
 use crate::control::schedule;
@@ -129,15 +129,15 @@ impl GoogleIssuer {
     }
 
     async fn fetch_settings(&self, instance: &Instance, patience: &Patience) -> Result<Settings> {
-        let token = self.tokens.api(patience).await?;
+        let token = self.tokens.api(Scope::Api, patience).await?;
         let answer = self
             .admin
             .connect_settings(instance, &token, patience)
             .await;
         match answer {
             Err(error) if error.http_status() == Some(401) => {
-                self.tokens.forget_api(&token, patience).await;
-                let token = self.tokens.api(patience).await?;
+                self.tokens.forget(Scope::Api, &token, patience).await;
+                let token = self.tokens.api(Scope::Api, patience).await?;
                 self.admin
                     .connect_settings(instance, &token, patience)
                     .await
@@ -154,12 +154,16 @@ impl GoogleIssuer {
     ) -> Result<Certificate> {
         let login = async {
             match mode {
-                AuthMode::Iam => self.tokens.login(patience).await.map(Some),
+                AuthMode::Iam => self
+                    .tokens
+                    .login(Login::Certificate, patience)
+                    .await
+                    .map(Some),
                 AuthMode::Password => Ok(None),
             }
         };
         let (token, login, key) =
-            tokio::try_join!(self.tokens.api(patience), login, self.key.get())?;
+            tokio::try_join!(self.tokens.api(Scope::Api, patience), login, self.key.get())?;
         let (login, login_expires) = login.unzip();
         let ask = async |token| {
             self.admin
@@ -168,8 +172,8 @@ impl GoogleIssuer {
         };
         let pem = match ask(&token).await {
             Err(error) if error.http_status() == Some(401) => {
-                self.tokens.forget_api(&token, patience).await;
-                ask(&self.tokens.api(patience).await?).await
+                self.tokens.forget(Scope::Api, &token, patience).await;
+                ask(&self.tokens.api(Scope::Api, patience).await?).await
             }
             answer => answer,
         }?;

@@ -66,7 +66,7 @@ impl Source for AuthorizedUser {
     /// is not to be had: it may hold `cloud-platform` instead.
     async fn token(&self, scope: Scope, patience: &Patience) -> Result<Token> {
         match self.grant(Some(scope), patience).await {
-            Err(error) if scope == Scope::Api && is_invalid_scope(&error) => {
+            Err(error) if !scope.is_login() && is_invalid_scope(&error) => {
                 self.grant(None, patience).await
             }
             Err(error) if is_invalid_scope(&error) => Err(error.with_advice(LOGIN_SCOPE_ADVICE)),
@@ -108,8 +108,14 @@ fn describe(refused: &Answer) -> Error {
     }
 }
 
-fn is_invalid_scope(error: &Error) -> bool {
+/// Whether an error says that the user never granted the scope, and nothing else.
+pub(super) fn is_invalid_scope(error: &Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<InvalidScope>())
+}
+
+#[cfg(test)]
+pub(super) fn invalid_scope() -> Error {
+    Error::new(ErrorKind::Credentials, "the scope is invalid").with_source(InvalidScope)
 }
 
 /// The user never granted the scope that was asked for.
@@ -128,4 +134,4 @@ const SERVICE: &str = "the user's token endpoint";
 const LIMIT: Duration = Duration::from_secs(5);
 const EXPIRED_ADVICE: &str =
     "your login has expired or was revoked: run `gcloud auth application-default login`";
-const LOGIN_SCOPE_ADVICE: &str = "run `gcloud auth application-default login --scopes=openid,https://www.googleapis.com/auth/userinfo.email,https://www.googleapis.com/auth/cloud-platform,https://www.googleapis.com/auth/sqlservice.login`";
+const LOGIN_SCOPE_ADVICE: &str = "run `gcloud auth application-default login --scopes=openid,https://www.googleapis.com/auth/userinfo.email,https://www.googleapis.com/auth/cloud-platform,https://www.googleapis.com/auth/sqlservice.login,https://www.googleapis.com/auth/alloydb.login`";

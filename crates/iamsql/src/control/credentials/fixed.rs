@@ -18,10 +18,10 @@ pub(super) struct Fixed {
 #[async_trait]
 impl Source for Fixed {
     async fn token(&self, scope: Scope, _: &Patience) -> Result<Token> {
-        match (scope, &self.login) {
-            (Scope::Api, _) => Ok(Token::new(self.api.clone())),
-            (Scope::Login, Some(login)) => Ok(Token::new(login.clone())),
-            (Scope::Login, None) => Err(no_login_token()),
+        match (scope.is_login(), &self.login) {
+            (false, _) => Ok(Token::new(self.api.clone())),
+            (true, Some(login)) => Ok(Token::new(login.clone())),
+            (true, None) => Err(no_login_token()),
         }
     }
 

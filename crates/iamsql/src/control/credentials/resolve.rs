@@ -16,12 +16,16 @@ use crate::control::environment::Environment;
 use crate::control::http::Http;
 use crate::control::sharing::Sharing;
 use crate::error::Result;
+use crate::options::LoginScope;
 use crate::secret::Secret;
 
 /// A source that has been chosen and checked, and not yet asked for anything.
 #[derive(Clone)]
 pub(crate) struct Resolved {
     plan: Plan,
+    /// Who logs in, where that is not whoever calls the API.
+    login: Option<Plan>,
+    pub(super) login_scope: LoginScope,
     /// The project that the credential file wants charged.
     pub(crate) quota_project: Option<String>,
 }
@@ -34,13 +38,47 @@ enum Plan {
     Caller(Arc<dyn TokenSource>),
 }
 
-/// Chooses the source, and adds to `sharing` what makes it that source and no other.
+/// What the sources of one engine are made with.
+pub(super) struct Maker<'a> {
+    pub(super) http: &'a Arc<Http>,
+    pub(super) clock: &'a Arc<dyn Clock>,
+    pub(super) endpoints: &'a Endpoints,
+    pub(super) tokeninfo: Option<&'a Tokeninfo>,
+}
+
+/// Chooses the sources, and adds to `sharing` what makes them those sources and no others.
 pub(crate) fn resolve(
     credentials: &Credentials,
+    login: Option<&Credentials>,
+    login_scope: LoginScope,
     endpoints: &Endpoints,
     environment: &Environment,
     sharing: &mut Sharing,
 ) -> Result<Resolved> {
+    let (plan, quota_project) = choose(credentials, endpoints, environment, sharing)?;
+    sharing.add("login scope", format!("{login_scope:?}"));
+    let login = login
+        .map(|login| {
+            sharing.add("login", "another");
+            choose(login, endpoints, environment, sharing)
+        })
+        .transpose()?
+        .map(|(plan, _)| plan);
+    Ok(Resolved {
+        plan,
+        login,
+        login_scope,
+        quota_project,
+    })
+}
+
+/// A source, and the project that its file wants charged.
+fn choose(
+    credentials: &Credentials,
+    endpoints: &Endpoints,
+    environment: &Environment,
+    sharing: &mut Sharing,
+) -> Result<(Plan, Option<String>)> {
     let plan = match &credentials.0 {
         Choice::ApplicationDefault => match application_default::find(environment) {
             Found::Named(path) => {
@@ -87,10 +125,7 @@ pub(crate) fn resolve(
             Plan::Caller(source.clone())
         }
     };
-    Ok(Resolved {
-        plan,
-        quota_project: None,
-    })
+    Ok((plan, None))
 }
 
 fn from_file(
@@ -98,37 +133,44 @@ fn from_file(
     endpoints: &Endpoints,
     environment: &Environment,
     sharing: &mut Sharing,
-) -> Result<Resolved> {
+) -> Result<(Plan, Option<String>)> {
     let read = file::parse(bytes, endpoints, environment)?;
     sharing.add("source", "file");
     sharing.add("file", bytes);
-    Ok(Resolved {
-        plan: Plan::File(read.plan),
-        quota_project: read.quota_project,
-    })
+    Ok((Plan::File(read.plan), read.quota_project))
 }
 
 impl Resolved {
     /// Whether a login token can come of it at all.
     pub(crate) fn can_log_in(&self) -> bool {
-        !matches!(self.plan, Plan::Fixed { login: None, .. })
+        !matches!(
+            self.login.as_ref().unwrap_or(&self.plan),
+            Plan::Fixed { login: None, .. }
+        )
     }
 
     /// Makes the source, on the engine's side.
-    pub(super) fn open(
-        &self,
-        http: &Arc<Http>,
-        clock: &Arc<dyn Clock>,
-        endpoints: &Endpoints,
-        tokeninfo: Option<Tokeninfo>,
-    ) -> Result<Box<dyn Source>> {
-        Ok(match self.plan.clone() {
+    pub(super) fn open(&self, maker: &Maker<'_>) -> Result<Box<dyn Source>> {
+        self.plan.open(maker)
+    }
+
+    /// Makes the source of logins, if it is another.
+    pub(super) fn open_login(&self, maker: &Maker<'_>) -> Result<Option<Box<dyn Source>>> {
+        self.login.as_ref().map(|plan| plan.open(maker)).transpose()
+    }
+}
+
+impl Plan {
+    fn open(&self, maker: &Maker<'_>) -> Result<Box<dyn Source>> {
+        let (http, clock) = (maker.http, maker.clock);
+        let tokeninfo = maker.tokeninfo.cloned();
+        Ok(match self.clone() {
             Plan::Metadata => Box::new(Metadata {
                 http: http.clone(),
                 clock: clock.clone(),
-                server: endpoints.metadata.clone(),
-                emulated: endpoints.emulator.is_some(),
-                universe: Universe::to_confirm(&endpoints.universe),
+                server: maker.endpoints.metadata.clone(),
+                emulated: maker.endpoints.emulator.is_some(),
+                universe: Universe::to_confirm(&maker.endpoints.universe),
             }),
             Plan::File(FilePlan::ServiceAccount(key)) => {
                 Box::new(key.open(http.clone(), clock.clone())?)

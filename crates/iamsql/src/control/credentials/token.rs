@@ -10,8 +10,12 @@ use crate::secret::Secret;
 pub enum Scope {
     /// Calls to the Cloud SQL Admin API.
     Api,
-    /// The database login itself.
+    /// The database login itself, on Cloud SQL.
     Login,
+    /// Calls to the AlloyDB API, and speaking for another service account.
+    CloudPlatform,
+    /// The database login itself, on AlloyDB.
+    AlloyDbLogin,
 }
 
 impl Scope {
@@ -20,7 +24,14 @@ impl Scope {
         match self {
             Scope::Api => "https://www.googleapis.com/auth/sqlservice.admin",
             Scope::Login => "https://www.googleapis.com/auth/sqlservice.login",
+            Scope::CloudPlatform => "https://www.googleapis.com/auth/cloud-platform",
+            Scope::AlloyDbLogin => "https://www.googleapis.com/auth/alloydb.login",
         }
+    }
+
+    /// Whether a token of this scope is good for a database login and nothing else.
+    pub fn is_login(self) -> bool {
+        matches!(self, Scope::Login | Scope::AlloyDbLogin)
     }
 }
 
@@ -30,6 +41,7 @@ pub struct Token {
     secret: Secret,
     expires: Option<SystemTime>,
     principal: Option<String>,
+    broad: bool,
 }
 
 impl Token {
@@ -39,6 +51,7 @@ impl Token {
             secret,
             expires: None,
             principal: None,
+            broad: false,
         }
     }
 
@@ -51,6 +64,14 @@ impl Token {
     /// The same token, with the e-mail address that it speaks for.
     pub fn of_principal(mut self, principal: impl Into<String>) -> Self {
         self.principal = Some(principal.into());
+        self
+    }
+
+    /// The same token, which may do more than the scope asked for: its credential cannot be narrowed.
+    ///
+    /// As a database login it draws a warning, and [`LoginScope::Strict`](crate::LoginScope::Strict) refuses it.
+    pub fn broad(mut self) -> Self {
+        self.broad = true;
         self
     }
 
@@ -67,6 +88,11 @@ impl Token {
     /// The e-mail address that it speaks for, if that is known.
     pub fn principal(&self) -> Option<&str> {
         self.principal.as_deref()
+    }
+
+    /// Whether it may do more than the scope asked for.
+    pub fn is_broad(&self) -> bool {
+        self.broad
     }
 
     pub(crate) fn is_unusable_at(&self, now: SystemTime) -> bool {

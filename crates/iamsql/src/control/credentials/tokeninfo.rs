@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::control::clock::Clock;
 use crate::control::credentials::answer;
-use crate::control::credentials::token::expiry;
+use crate::control::credentials::token::{Scope, expiry};
 use crate::control::endpoint::Endpoint;
 use crate::control::http::patience::Patience;
 use crate::control::http::{Call, Http};
@@ -25,6 +25,8 @@ pub(super) struct Tokeninfo {
 pub(super) struct Known {
     pub(super) expires: Option<SystemTime>,
     pub(super) email: Option<String>,
+    /// It can do more than log in to databases.
+    pub(super) is_broad: bool,
 }
 
 impl Tokeninfo {
@@ -50,6 +52,7 @@ fn read(body: &[u8], now: SystemTime) -> Result<Known> {
     struct Body {
         expires_in: Option<Number>,
         email: Option<String>,
+        scope: Option<String>,
     }
     // Older versions of the service quote their numbers.
     #[derive(Deserialize)]
@@ -71,9 +74,14 @@ fn read(body: &[u8], now: SystemTime) -> Result<Known> {
     Ok(Known {
         expires: seconds.map(|seconds| expiry(now, seconds)),
         email: body.email.filter(|email| !email.is_empty()),
+        is_broad: body.scope.is_some_and(|scopes| {
+            let administers = |scope| BROAD.iter().any(|broad| broad.url() == scope);
+            scopes.split_ascii_whitespace().any(administers)
+        }),
     })
 }
 
+const BROAD: [Scope; 2] = [Scope::Api, Scope::CloudPlatform];
 const SERVICE: &str = "Google's tokeninfo service";
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -93,5 +101,19 @@ mod tests {
             assert_eq!(known.email.as_deref(), Some("a@example.com"));
         }
         assert!(read(b"<html>", now).is_err());
+    }
+
+    #[test]
+    fn a_token_that_administers_is_broad() {
+        let is_broad = |scope: &str| {
+            let body = format!(r#"{{"scope":"openid {scope}"}}"#);
+            read(body.as_bytes(), SystemTime::UNIX_EPOCH)
+                .unwrap()
+                .is_broad
+        };
+        assert!(is_broad(Scope::CloudPlatform.url()));
+        assert!(is_broad(Scope::Api.url()));
+        assert!(!is_broad(Scope::Login.url()));
+        assert!(!is_broad(Scope::AlloyDbLogin.url()));
     }
 }

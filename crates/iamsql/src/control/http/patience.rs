@@ -91,13 +91,6 @@ pub(crate) struct Single<T> {
 }
 
 impl<T> Single<T> {
-    pub(crate) fn new(value: T) -> Self {
-        Single {
-            value: Mutex::new(value),
-            trouble: watch::Sender::new(None),
-        }
-    }
-
     /// The value, once nobody else is fetching it, and the patience to fetch it with.
     pub(crate) async fn lock(&self, patience: &Patience) -> (MutexGuard<'_, T>, Patience) {
         let mut heard = self.trouble.subscribe();
@@ -144,7 +137,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_waits_for_anothers_fetch_hears_of_its_trouble() {
-        let single = Arc::new(Single::new(()));
+        let single = Arc::new(Single::<()>::default());
         let fetching = {
             let single = single.clone();
             tokio::spawn(async move {
