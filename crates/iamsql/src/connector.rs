@@ -52,7 +52,7 @@ struct Here {
 /// What `ConnectOptions` may override.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Defaults {
-    pub(crate) ip_type: IpType,
+    pub(crate) ip_type: Option<IpType>,
     pub(crate) auth_mode: Option<AuthMode>,
     pub(crate) timeout: Duration,
 }
@@ -170,7 +170,7 @@ impl Connector {
         let deadline = Instant::now() + self.timeout(options)?;
         let mode = self.auth_mode(options);
         let target = self.target(&instance, mode, deadline).await?;
-        addresses(&target, self.ip_type(options))
+        addresses(&target, self.ip_type(&instance, options))
             .map(drop)
             .map_err(|error| error.with_instance(&instance))
     }
@@ -229,8 +229,11 @@ impl Connector {
         }
     }
 
-    pub(crate) fn ip_type(&self, options: &ConnectOptions) -> IpType {
-        options.ip_type.unwrap_or(self.0.defaults.ip_type)
+    pub(crate) fn ip_type(&self, instance: &Instance, options: &ConnectOptions) -> IpType {
+        options
+            .ip_type
+            .or(self.0.defaults.ip_type)
+            .unwrap_or_else(|| IpType::usual(instance.product()))
     }
 
     /// How to log in where nobody said: with a password, because only driver glue knows whether there is one.

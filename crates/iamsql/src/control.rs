@@ -20,5 +20,5 @@ pub(crate) mod sharing;
 pub(crate) mod target;
 pub(crate) mod trust;
 
-pub(crate) use target::Target;
+pub(crate) use target::{Address, Target};
 pub(crate) use trust::tls_error;

@@ -16,15 +16,17 @@ pub(crate) mod tls;
 pub(crate) mod testing;
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::connector::Connector;
-use crate::control::Target;
+use crate::control::{Address, Target};
 use crate::error::{Error, ErrorKind, Result};
 use crate::instance::Instance;
 use crate::options::{AuthMode, ConnectOptions, IpType, TLS_TIMEOUT};
@@ -43,6 +45,9 @@ pub(crate) trait Targets: Send + Sync {
 
     /// Says that the target of `seen_generation` did not work, so that a newer one is fetched.
     fn force_refresh(&self, instance: &Instance, mode: AuthMode, seen_generation: u64);
+
+    /// The addresses behind a DNS name.
+    async fn look_up(&self, name: &str, deadline: Instant) -> Result<Vec<IpAddr>>;
 
     /// Cancelled when the connector closes.
     fn closed(&self) -> CancellationToken;
@@ -138,14 +143,16 @@ impl Route {
     }
 
     async fn dial(&self, target: &Target, deadline: Instant) -> Result<Connection> {
-        let addresses = resolve::addresses(target, self.0.ip_type)?;
-        let tcp = tcp::connect(&addresses, deadline).await?;
+        let (tcp, dialled) = self.tcp(target, deadline).await?;
+        let server = target.server_name_at(dialled)?;
         let peer = tcp.peer_addr().map_err(|error| {
             Error::new(ErrorKind::Network, "the connection was lost at once").with_source(error)
         })?;
         let origin = Origin::new(self.clone(), target.generation);
         let limit = deadline.min(Instant::now() + TLS_TIMEOUT);
-        match tokio::time::timeout_at(limit, tls::handshake(tcp, peer, target, origin)).await {
+        match tokio::time::timeout_at(limit, tls::handshake(tcp, peer, server, target, origin))
+            .await
+        {
             Ok(connection) => connection,
             Err(_) if limit == deadline => {
                 Err(self.overdue(&format!("the TLS handshake with {peer}")))
@@ -155,6 +162,35 @@ impl Route {
                 format!("the TLS handshake with {peer} took longer than {TLS_TIMEOUT:?}"),
             )),
         }
+    }
+
+    /// Connects to the first address of the type asked for that answers, and says which that was.
+    async fn tcp<'a>(
+        &self,
+        target: &'a Target,
+        deadline: Instant,
+    ) -> Result<(TcpStream, &'a Address)> {
+        let mut failure = None;
+        for address in resolve::addresses(target, self.0.ip_type)? {
+            let connected = async {
+                let ips = match address {
+                    Address::Ip(ip) => vec![*ip],
+                    Address::Name(name) => self.0.targets.look_up(name, deadline).await?,
+                };
+                let sockets: Vec<SocketAddr> = ips
+                    .into_iter()
+                    .map(|ip| SocketAddr::new(ip, target.port))
+                    .collect();
+                tcp::connect(&sockets, deadline).await
+            };
+            match connected.await {
+                Ok(tcp) => return Ok((tcp, address)),
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| {
+            Error::new(ErrorKind::NotFound, "the instance has no address to dial")
+        }))
     }
 
     fn overdue(&self, step: &str) -> Error {
@@ -193,10 +229,12 @@ impl Connector {
 
     /// Everything about one connect that is known before anything is fetched.
     pub(crate) fn route(&self, instance: &str, options: &ConnectOptions) -> Result<Route> {
+        let instance: Instance = instance.parse()?;
+        let ip_type = self.ip_type(&instance, options);
         Ok(Route::new(
             Arc::new(self.clone()),
-            instance.parse()?,
-            self.ip_type(options),
+            instance,
+            ip_type,
             self.auth_mode(options),
             self.timeout(options)?,
         ))
@@ -216,6 +254,10 @@ impl Targets for Connector {
 
     fn force_refresh(&self, instance: &Instance, mode: AuthMode, seen_generation: u64) {
         self.force_refresh(instance, mode, seen_generation);
+    }
+
+    async fn look_up(&self, name: &str, deadline: Instant) -> Result<Vec<IpAddr>> {
+        resolve::look_up(name, deadline).await
     }
 
     fn closed(&self) -> CancellationToken {

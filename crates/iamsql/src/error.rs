@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::instance::short;
 use crate::options::IpType;
 
 /// What iamsql's functions return.
@@ -283,7 +284,7 @@ impl ErrorKind {
             }
             ErrorKind::Dns => "check the name's DNS records from this machine",
             ErrorKind::Network => {
-                "check that this machine may reach the instance's address on port 3307, and that the address type is right"
+                "check that this machine may reach the instance's address on port 3307 (AlloyDB: 5433), and that the address type is right"
             }
             ErrorKind::Tls => {
                 "check that the connection name and the address belong to the same instance"
@@ -303,7 +304,7 @@ impl ErrorKind {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(instance) = &self.0.instance {
-            write!(f, "{instance}: ")?;
+            write!(f, "{}: ", short(instance))?;
         }
         f.write_str(&self.0.message)
     }

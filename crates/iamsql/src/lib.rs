@@ -31,7 +31,7 @@ pub use face::{
     pump::{Local, SessionEnd},
     relay::Unserved,
 };
-pub use instance::Instance;
+pub use instance::{Instance, Product};
 pub use options::{AuthMode, ConnectOptions, IpType, LoginScope, RefreshStrategy};
 pub use secret::{Secret, foreign as foreign_text};
 pub use user::{DatabaseEngine, database_user};

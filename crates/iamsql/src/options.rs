@@ -4,19 +4,45 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::instance::Product;
 use crate::secret::foreign;
 
-/// Which of an instance's addresses to dial. Default [`IpType::Public`].
+/// Which of an instance's addresses to dial. Default: [`Public`](Self::Public) for Cloud SQL, [`Private`](Self::Private)
+/// for AlloyDB.
 #[non_exhaustive]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum IpType {
     /// The public address.
-    #[default]
     Public,
     /// The private address, inside the VPC network.
     Private,
+    /// A Private Service Connect endpoint in the caller's own network, found by its DNS name.
+    Psc,
     /// The public address if the instance has one, else the private.
     Auto,
+    /// No address at all: a stream through Cloud SQL's API, where no network path leads to the instance.
+    SqlData,
+}
+
+impl IpType {
+    /// What is dialled where nobody chose.
+    pub(crate) fn usual(product: Product) -> Self {
+        match product {
+            Product::CloudSql => IpType::Public,
+            Product::AlloyDb => IpType::Private,
+        }
+    }
+
+    /// The name that options and messages use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            IpType::Public => "PUBLIC",
+            IpType::Private => "PRIVATE",
+            IpType::Psc => "PSC",
+            IpType::Auto => "AUTO",
+            IpType::SqlData => "SQL_DATA",
+        }
+    }
 }
 
 /// How the database login happens.
@@ -96,13 +122,19 @@ impl ConnectOptions {
 impl FromStr for IpType {
     type Err = Error;
 
-    /// `PUBLIC` (or its API name `PRIMARY`), `PRIVATE` or `AUTO`, in any case.
+    /// `PUBLIC` (or its API name `PRIMARY`), `PRIVATE`, `PSC`, `AUTO` or `SQL_DATA`, in any case.
     fn from_str(text: &str) -> Result<Self> {
         match text.to_ascii_uppercase().as_str() {
             "PUBLIC" | "PRIMARY" => Ok(IpType::Public),
             "PRIVATE" => Ok(IpType::Private),
+            "PSC" => Ok(IpType::Psc),
             "AUTO" => Ok(IpType::Auto),
-            _ => Err(unknown("ip_type", text, "PUBLIC, PRIVATE or AUTO")),
+            "SQL_DATA" => Ok(IpType::SqlData),
+            _ => Err(unknown(
+                "ip_type",
+                text,
+                "PUBLIC, PRIVATE, PSC, AUTO or SQL_DATA",
+            )),
         }
     }
 }
@@ -183,6 +215,10 @@ pub(crate) const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 /// The port of Cloud SQL's server-side proxy.
 pub(crate) const CLOUD_SQL_PORT: u16 = 3307;
 
+/// The port of AlloyDB's server-side proxy.
+#[allow(dead_code, reason = "AlloyDB follows")]
+pub(crate) const ALLOYDB_PORT: u16 = 5433;
+
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 
@@ -195,6 +231,11 @@ mod tests {
     fn names_are_read_in_any_case() {
         assert_eq!("primary".parse::<IpType>().unwrap(), IpType::Public);
         assert_eq!("Auto".parse::<IpType>().unwrap(), IpType::Auto);
+        assert_eq!("strict".parse::<LoginScope>().unwrap(), LoginScope::Strict);
+        for ip_type in ["PUBLIC", "PRIVATE", "PSC", "AUTO", "SQL_DATA"] {
+            let read: IpType = ip_type.to_lowercase().parse().unwrap();
+            assert_eq!(read.as_str(), ip_type);
+        }
         assert_eq!("iam".parse::<AuthMode>().unwrap(), AuthMode::Iam);
         assert_eq!(
             "LAZY".parse::<RefreshStrategy>().unwrap(),

@@ -15,7 +15,8 @@ pub enum DatabaseEngine {
 }
 
 impl DatabaseEngine {
-    /// Reads the Admin API's `databaseVersion`, as in `POSTGRES_17`; `None` for an engine that is not known.
+    /// Reads the Admin API's `databaseVersion`, as in `POSTGRES_17`; `None` for an engine that is not known. AlloyDB is
+    /// [`Postgres`](Self::Postgres), in its rule for users too.
     pub fn from_database_version(version: &str) -> Option<Self> {
         [
             ("POSTGRES", DatabaseEngine::Postgres),
@@ -29,7 +30,7 @@ impl DatabaseEngine {
 
 /// The database user of an IAM principal, or the user as given where it already is one.
 ///
-/// PostgreSQL drops a trailing `.gserviceaccount.com` and keeps a human's address whole; MySQL takes what stands before
+/// PostgreSQL, AlloyDB's too, drops a trailing `.gserviceaccount.com` and keeps a human's address whole; MySQL takes what stands before
 /// the `@`, in lower case. The same rule corrects a full service-account address that a caller passed as the user.
 /// Source: Cloud SQL documentation, "Add and manage IAM database users".
 pub fn database_user(principal_or_user: &str, engine: DatabaseEngine) -> Cow<'_, str> {
@@ -80,6 +81,11 @@ mod tests {
         assert_eq!(
             DatabaseEngine::from_database_version("POSTGRES_17"),
             Some(DatabaseEngine::Postgres)
+        );
+        assert_eq!(
+            DatabaseEngine::from_database_version("POSTGRES"),
+            Some(DatabaseEngine::Postgres),
+            "what is known of AlloyDB"
         );
         assert_eq!(
             DatabaseEngine::from_database_version("SQLSERVER_2019_STANDARD"),

@@ -34,7 +34,7 @@ use crate::secret::foreign;
 #[derive(Clone, Default)]
 pub struct ConnectorBuilder {
     iam_auth: Option<bool>,
-    ip_type: IpType,
+    ip_type: Option<IpType>,
     strategy: RefreshStrategy,
     timeout: Option<Duration>,
     credentials: Credentials,
@@ -54,9 +54,10 @@ impl ConnectorBuilder {
         self
     }
 
-    /// Which address to dial. Default [`IpType::Public`]; `ConnectOptions` may override it.
+    /// Which address to dial. Default: [`IpType::Public`] for Cloud SQL, [`IpType::Private`] for AlloyDB; `ConnectOptions`
+    /// may override it.
     pub fn ip_type(mut self, ip_type: IpType) -> Self {
-        self.ip_type = ip_type;
+        self.ip_type = Some(ip_type);
         self
     }
 
@@ -117,6 +118,14 @@ impl ConnectorBuilder {
     /// http to a loopback address.
     pub fn dangerous_admin_endpoint(mut self, url: impl Into<String>) -> Self {
         self.endpoints.admin = Some(url.into());
+        self
+    }
+
+    /// Sends AlloyDB Admin API calls, with their tokens, to this URL instead of Google's. Default: none.
+    ///
+    /// As dangerous as [`dangerous_admin_endpoint`](Self::dangerous_admin_endpoint), and under the same condition.
+    pub fn dangerous_alloydb_endpoint(mut self, url: impl Into<String>) -> Self {
+        self.endpoints.alloydb = Some(url.into());
         self
     }
 

@@ -13,6 +13,9 @@ use crate::secret::foreign;
 pub(crate) struct Endpoints {
     /// Base of the Cloud SQL Admin API, without a trailing slash.
     pub(crate) admin: Endpoint,
+    /// Base of the AlloyDB Admin API, without a trailing slash.
+    #[allow(dead_code, reason = "AlloyDB follows")]
+    pub(crate) alloydb: Endpoint,
     pub(crate) metadata: Endpoint,
     /// Where a token is asked for its expiry and principal; other universes have no such service.
     pub(crate) tokeninfo: Option<Endpoint>,
@@ -27,6 +30,7 @@ pub(crate) struct Endpoints {
 pub(crate) struct EndpointOptions {
     pub(crate) universe: Option<String>,
     pub(crate) admin: Option<String>,
+    pub(crate) alloydb: Option<String>,
     pub(crate) emulator_host: Option<String>,
 }
 
@@ -47,6 +51,13 @@ impl Endpoints {
                 Endpoint::parse("the universe", &format!("https://sqladmin.{universe}"))?
             }
         };
+        let alloydb = match (&options.alloydb, &emulator) {
+            (Some(endpoint), _) => Endpoint::parse("the AlloyDB API endpoint", endpoint)?,
+            (None, Some(emulator)) => emulator.clone(),
+            (None, None) => {
+                Endpoint::parse("the universe", &format!("https://alloydb.{universe}"))?
+            }
+        };
         let metadata = match (&emulator, environment.text(environment::METADATA_HOST)) {
             (Some(emulator), _) => emulator.clone(),
             (None, Some(host)) => metadata(host)?,
@@ -59,6 +70,7 @@ impl Endpoints {
         };
         Ok(Endpoints {
             admin,
+            alloydb,
             metadata,
             tokeninfo,
             universe,

@@ -58,6 +58,7 @@ impl Issuer for GoogleIssuer {
         generation: u64,
         patience: &Patience,
     ) -> Result<Target> {
+        check_served(instance)?;
         let settings = async {
             let settings = self.settings(instance, suspect, patience).await?;
             check_login(mode, &settings)?;
@@ -87,6 +88,7 @@ impl GoogleIssuer {
         suspect: bool,
         patience: &Patience,
     ) -> Result<Arc<Settings>> {
+        check_served(instance)?;
         let known = self.known(instance);
         let asked = self.clock.now();
         let (mut known, patience) = known.lock(patience).await;
@@ -192,6 +194,18 @@ impl GoogleIssuer {
         }
         all.entry(instance.clone()).or_default().clone()
     }
+}
+
+fn check_served(instance: &Instance) -> Result<()> {
+    let what = match instance {
+        Instance::CloudSql { .. } => return Ok(()),
+        Instance::AlloyDb { .. } => "AlloyDB instances",
+        Instance::Domain { .. } => "domain names",
+    };
+    Err(
+        Error::config(format!("{what} cannot be connected to in this version"))
+            .with_instance(instance),
+    )
 }
 
 fn check_login(mode: AuthMode, settings: &Settings) -> Result<()> {

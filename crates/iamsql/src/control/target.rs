@@ -15,17 +15,39 @@ use crate::control::key::Key;
 use crate::control::trust::{ServerTrust, ServerVerifier};
 use crate::error::{Error, ErrorKind, Result};
 use crate::instance::Instance;
-use crate::options::IpType;
+use crate::options::{CLOUD_SQL_PORT, IpType};
+use crate::secret::foreign;
+
+/// Where an instance can be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    Ip(IpAddr),
+    /// A DNS name, looked up at each dial.
+    #[allow(dead_code, reason = "AlloyDB follows")]
+    Name(String),
+}
+
+/// What is said to the server's proxy between the TLS handshake and the driver's first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exchange {
+    #[allow(dead_code, reason = "AlloyDB follows")]
+    /// AlloyDB's: how the login happens, and a login token.
+    AlloyDb,
+}
 
 /// A snapshot, good for any number of dials until it expires.
 #[derive(Debug)]
 pub(crate) struct Target {
-    /// Public and private addresses; may lack the type that is wanted.
-    pub(crate) addresses: Vec<(IpType, IpAddr)>,
+    /// May lack the type that is wanted.
+    pub(crate) addresses: Vec<(IpType, Address)>,
+    pub(crate) port: u16,
     /// Ready to use: client certificate, authorities and names are inside.
     pub(crate) tls: Arc<ClientConfig>,
-    /// For the handshake's server name extension; without one, use the address that is dialled.
+    /// For the handshake's server name extension; without one, the address or name that is dialled.
     pub(crate) server_name: Option<ServerName<'static>>,
+    /// The metadata exchange that the server expects, if any.
+    #[allow(dead_code, reason = "AlloyDB follows")]
+    pub(crate) exchange: Option<Exchange>,
     pub(crate) expires: SystemTime,
     /// Counts up with each renewal; what a failed dial saw, so that it forces no renewal that already happened.
     pub(crate) generation: u64,
@@ -41,15 +63,33 @@ impl Target {
     ) -> Result<Self> {
         Ok(Target {
             addresses: settings.addresses.clone(),
+            port: CLOUD_SQL_PORT,
+            exchange: None,
             tls: Arc::new(client_config(instance, settings, certificate, key)?),
-            server_name: settings.dns_names.iter().find_map(|name| {
-                let name = name.strip_suffix('.').unwrap_or(name);
-                ServerName::try_from(name.to_owned()).ok()
-            }),
+            server_name: settings.dns_names.iter().find_map(|name| dns_name(name)),
             expires: certificate.expires,
             generation,
         })
     }
+
+    /// What the handshake calls the server that was found at `dialled`.
+    pub(crate) fn server_name_at(&self, dialled: &Address) -> Result<ServerName<'static>> {
+        match (&self.server_name, dialled) {
+            (Some(name), _) => Ok(name.clone()),
+            (None, Address::Ip(ip)) => Ok(ServerName::IpAddress((*ip).into())),
+            (None, Address::Name(name)) => dns_name(name).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Dns,
+                    format!("{:?} is not a DNS name", foreign(name)),
+                )
+            }),
+        }
+    }
+}
+
+fn dns_name(name: &str) -> Option<ServerName<'static>> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    ServerName::try_from(name.to_owned()).ok()
 }
 
 /// TLS 1.3 alone, no session kept: a resumed session would outlive its certificate.

@@ -1,25 +1,33 @@
 //! Which of an instance's addresses to dial.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
-use crate::control::Target;
+use tokio::time::Instant;
+
+use crate::control::{Address, Target};
 use crate::error::{Detail, Error, ErrorKind, Result};
-use crate::options::{CLOUD_SQL_PORT, IpType};
+use crate::options::IpType;
+use crate::secret::foreign;
 
 /// The addresses of the type asked for, in the order to try them.
 ///
 /// # Errors
 /// [`ErrorKind::NotFound`] naming the types that the instance does have.
-pub(crate) fn addresses(target: &Target, wanted: IpType) -> Result<Vec<SocketAddr>> {
-    let of_type = |ip_type: IpType| -> Vec<SocketAddr> {
+pub(crate) fn addresses(target: &Target, wanted: IpType) -> Result<Vec<&Address>> {
+    let of_type = |ip_type: IpType| -> Vec<&Address> {
         target
             .addresses
             .iter()
             .filter(|(its_type, _)| *its_type == ip_type)
-            .map(|(_, ip)| SocketAddr::new(*ip, CLOUD_SQL_PORT))
+            .map(|(_, address)| address)
             .collect()
     };
     let found = match wanted {
+        IpType::SqlData => {
+            return Err(Error::config(
+                "ip_type SQL_DATA cannot be connected to in this version",
+            ));
+        }
         IpType::Auto => [IpType::Public, IpType::Private]
             .map(of_type)
             .into_iter()
@@ -34,7 +42,7 @@ pub(crate) fn addresses(target: &Target, wanted: IpType) -> Result<Vec<SocketAdd
 }
 
 fn absent(target: &Target, wanted: IpType) -> Error {
-    let has: Vec<&str> = [IpType::Public, IpType::Private]
+    let has: Vec<&str> = [IpType::Public, IpType::Private, IpType::Psc]
         .into_iter()
         .filter(|ip_type| {
             target
@@ -42,7 +50,7 @@ fn absent(target: &Target, wanted: IpType) -> Error {
                 .iter()
                 .any(|(its_type, _)| its_type == ip_type)
         })
-        .map(name)
+        .map(IpType::as_str)
         .collect();
     let error =
         |message| Error::new(ErrorKind::NotFound, message).with_detail(Detail::NoAddress(wanted));
@@ -51,18 +59,41 @@ fn absent(target: &Target, wanted: IpType) -> Error {
             .with_advice("give the instance a public address, or a private one in your network"),
         Some(other) => error(format!(
             "the instance has no {} address, only {}",
-            name(wanted),
+            match wanted {
+                IpType::Auto => "PUBLIC or PRIVATE",
+                one => one.as_str(),
+            },
             has.join(" and ")
         ))
-        .with_advice(format!("ask for ip_type {other} (or AUTO)")),
+        .with_advice(match *other {
+            "PSC" => "ask for ip_type PSC".to_owned(),
+            other => format!("ask for ip_type {other} (or AUTO)"),
+        }),
     }
 }
 
-fn name(ip_type: IpType) -> &'static str {
-    match ip_type {
-        IpType::Public => "PUBLIC",
-        IpType::Private => "PRIVATE",
-        IpType::Auto => "PUBLIC or PRIVATE",
+/// The addresses behind a DNS name, as the system knows them.
+pub(crate) async fn look_up(name: &str, deadline: Instant) -> Result<Vec<IpAddr>> {
+    let failed = || {
+        Error::new(
+            ErrorKind::Dns,
+            format!("could not look up {:?}", foreign(name)),
+        )
+    };
+    let asked = tokio::net::lookup_host((name, 0));
+    let found: Vec<IpAddr> = match tokio::time::timeout_at(deadline, asked).await {
+        Ok(Ok(found)) => found.map(|socket| socket.ip()).collect(),
+        Ok(Err(error)) => return Err(failed().with_source(error)),
+        Err(_) => {
+            return Err(Error::new(
+                ErrorKind::Timeout,
+                format!("the deadline passed while looking up {:?}", foreign(name)),
+            ));
+        }
+    };
+    match found.is_empty() {
+        true => Err(failed()),
+        false => Ok(found),
     }
 }
 
@@ -78,20 +109,20 @@ mod tests {
             (IpType::Public, "203.0.113.9"),
         ]);
         for (wanted, address) in [
-            (IpType::Public, "203.0.113.9:3307"),
-            (IpType::Private, "10.20.0.3:3307"),
-            (IpType::Auto, "203.0.113.9:3307"),
+            (IpType::Public, "203.0.113.9"),
+            (IpType::Private, "10.20.0.3"),
+            (IpType::Auto, "203.0.113.9"),
         ] {
             assert_eq!(
                 addresses(&both, wanted).unwrap(),
-                [address.parse().unwrap()],
+                [&Address::Ip(address.parse().unwrap())],
                 "{wanted:?}"
             );
         }
         let private = testing::target_at(&[(IpType::Private, "10.20.0.3")]);
         assert_eq!(
             addresses(&private, IpType::Auto).unwrap(),
-            ["10.20.0.3:3307".parse().unwrap()]
+            [&Address::Ip("10.20.0.3".parse().unwrap())]
         );
     }
 

@@ -1,5 +1,6 @@
 //! A TLS server and a control plane of the test's own, so that the data plane is tested without the other.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,8 +20,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::{Route, Targets};
-use crate::control::Target;
-use crate::error::Result;
+use crate::control::{Address, Target};
+use crate::error::{Error, ErrorKind, Result};
 use crate::instance::Instance;
 use crate::options::{AuthMode, CLOUD_SQL_PORT, IpType};
 
@@ -127,7 +128,7 @@ impl Server {
             .unwrap();
         Arc::new(Target {
             tls: Arc::new(tls),
-            addresses: vec![(IpType::Public, self.address)],
+            addresses: vec![(IpType::Public, Address::Ip(self.address))],
             generation,
             ..target_at(&[])
         })
@@ -174,6 +175,7 @@ pub(crate) async fn bind() -> TcpListener {
 pub(crate) struct Published {
     targets: Mutex<Vec<Arc<Target>>>,
     pub(crate) refused: Mutex<Vec<u64>>,
+    pub(crate) names: Mutex<HashMap<String, IpAddr>>,
     pub(crate) closed: CancellationToken,
 }
 
@@ -183,6 +185,7 @@ impl Published {
         Arc::new(Published {
             targets: Mutex::new(targets),
             refused: Mutex::default(),
+            names: Mutex::default(),
             closed: CancellationToken::new(),
         })
     }
@@ -199,6 +202,13 @@ impl Targets for Published {
         let mut targets = self.targets.lock().unwrap();
         if targets.len() > 1 && targets.last().unwrap().generation == seen_generation {
             targets.pop();
+        }
+    }
+
+    async fn look_up(&self, name: &str, _: Instant) -> Result<Vec<IpAddr>> {
+        match self.names.lock().unwrap().get(name) {
+            Some(address) => Ok(vec![*address]),
+            None => Err(Error::new(ErrorKind::Dns, "no such name")),
         }
     }
 
@@ -226,8 +236,10 @@ pub(crate) fn target_at(addresses: &[(IpType, &str)]) -> Target {
     Target {
         addresses: addresses
             .iter()
-            .map(|(ip_type, ip)| (*ip_type, ip.parse().unwrap()))
+            .map(|(ip_type, ip)| (*ip_type, Address::Ip(ip.parse().unwrap())))
             .collect(),
+        port: CLOUD_SQL_PORT,
+        exchange: None,
         tls: Arc::new(tls),
         server_name: Some(SERVER_NAME.try_into().unwrap()),
         expires: SystemTime::now() + Duration::from_secs(3600),

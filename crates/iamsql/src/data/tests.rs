@@ -76,7 +76,7 @@ async fn a_certificate_refused_late_is_a_retryable_error_and_fetches_a_new_one()
 async fn a_wrong_server_is_refused_then_tried_once_more_with_fresh_settings() {
     let (server, other) = (Server::start().await, Server::start().await);
     let misled = Target {
-        addresses: vec![(IpType::Public, other.address)],
+        addresses: vec![(IpType::Public, Address::Ip(other.address))],
         tls: server.target(1, true).tls.clone(),
         ..target_at(&[])
     };
@@ -90,7 +90,7 @@ async fn a_wrong_server_is_refused_then_tried_once_more_with_fresh_settings() {
 async fn a_server_that_stays_wrong_is_a_tls_error_that_no_retry_cures() {
     let (server, other) = (Server::start().await, Server::start().await);
     let misled = Target {
-        addresses: vec![(IpType::Public, other.address)],
+        addresses: vec![(IpType::Public, Address::Ip(other.address))],
         tls: server.target(1, true).tls.clone(),
         ..target_at(&[])
     };

@@ -17,14 +17,11 @@ use crate::error::{Error, ErrorKind, Result};
 pub(crate) async fn handshake(
     mut tcp: TcpStream,
     peer: SocketAddr,
+    server: ServerName<'static>,
     target: &Target,
     origin: Origin,
 ) -> Result<Connection> {
-    let name = match &target.server_name {
-        Some(name) => name.clone(),
-        None => ServerName::IpAddress(peer.ip().into()),
-    };
-    let mut session = Session::new(target.tls.clone(), name, origin)?;
+    let mut session = Session::new(target.tls.clone(), server, origin)?;
     loop {
         let state = session.handshake();
         // A failed handshake has an alert to send, so that the server's log can say why.

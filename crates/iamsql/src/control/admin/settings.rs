@@ -1,9 +1,8 @@
 //! What `connectSettings` answers → what the engine needs of it.
 
-use std::net::IpAddr;
-
 use serde::Deserialize;
 
+use crate::control::target::Address;
 use crate::error::{Detail, Error, ErrorKind, Result};
 use crate::instance::Instance;
 use crate::options::IpType;
@@ -13,7 +12,7 @@ use crate::secret::foreign;
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// Public and private addresses, in the API's order. May be empty.
-    pub(crate) addresses: Vec<(IpType, IpAddr)>,
+    pub(crate) addresses: Vec<(IpType, Address)>,
     pub(crate) database_version: String,
     /// PEM certificates; which of them may be anchors is decided elsewhere.
     pub(crate) server_ca: String,
@@ -38,7 +37,7 @@ pub(super) struct SettingsBody {
     backend_type: Option<String>,
     database_version: Option<String>,
     #[serde(default)]
-    ip_addresses: Vec<Address>,
+    ip_addresses: Vec<AddressBody>,
     server_ca_cert: Option<ServerCa>,
     server_ca_mode: Option<String>,
     dns_name: Option<String>,
@@ -48,7 +47,7 @@ pub(super) struct SettingsBody {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Address {
+struct AddressBody {
     #[serde(rename = "type")]
     kind: Option<String>,
     ip_address: Option<String>,
@@ -111,13 +110,16 @@ impl CaMode {
     }
 }
 
-fn address(entry: &Address) -> Option<(IpType, IpAddr)> {
+fn address(entry: &AddressBody) -> Option<(IpType, Address)> {
     let kind = match entry.kind.as_deref()? {
         "PRIMARY" => IpType::Public,
         "PRIVATE" => IpType::Private,
         _ => return None,
     };
-    Some((kind, entry.ip_address.as_deref()?.parse().ok()?))
+    Some((
+        kind,
+        Address::Ip(entry.ip_address.as_deref()?.parse().ok()?),
+    ))
 }
 
 /// The API finds an instance by project and name; the region is the caller's word, and a wrong one is a wrong name.
@@ -182,8 +184,8 @@ mod tests {
         assert_eq!(
             settings.addresses,
             [
-                (IpType::Public, "203.0.113.9".parse().unwrap()),
-                (IpType::Private, "10.20.0.3".parse().unwrap())
+                (IpType::Public, Address::Ip("203.0.113.9".parse().unwrap())),
+                (IpType::Private, Address::Ip("10.20.0.3".parse().unwrap()))
             ]
         );
         assert_eq!(settings.ca_mode, CaMode::Google);
