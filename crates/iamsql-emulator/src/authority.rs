@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 
 pub(crate) use client::{public_key, sign_client};
 pub use server::ServerCertificate;
-pub(crate) use server::{ServerNames, ServerTrust, issue_server};
+pub(crate) use server::{ServerNames, ServerTrust, issue_endpoint, issue_server};
 
 use crate::issued::random_bytes;
 

@@ -52,6 +52,16 @@ impl Emulator {
         format!("http://{}", self.world.host)
     }
 
+    /// `address:port` of the gRPC port, which speaks TLS: AlloyDB's API for clients that take an endpoint.
+    pub fn grpc(&self) -> String {
+        self.grpc_endpoint().address.to_string()
+    }
+
+    /// The certificate (PEM) of the CA that the gRPC port's certificate comes from.
+    pub fn ca(&self) -> &str {
+        &self.grpc_endpoint().ca
+    }
+
     /// The bearer of the control endpoints.
     pub fn control_bearer(&self) -> &str {
         &self.world.control_bearer
@@ -226,6 +236,10 @@ impl Emulator {
             Ok(())
         });
         ended.await.expect("the emulator runs");
+    }
+
+    fn grpc_endpoint(&self) -> &crate::grpc::Endpoint {
+        self.world.grpc.get().expect("served from the start on")
     }
 
     fn instance(&self, name: &str) -> anyhow::Result<Arc<Instance>> {

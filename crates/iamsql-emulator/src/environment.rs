@@ -25,9 +25,19 @@ pub(crate) fn variables(world: &World) -> BTreeMap<String, String> {
             "IAMSQL_EMULATOR_SQLADMIN_ENDPOINT",
             format!("http://{host}"),
         ),
+        // The same of AlloyDB over REST, as in Go.
+        ("IAMSQL_EMULATOR_ALLOYDB_ENDPOINT", format!("http://{host}")),
     ];
+    let grpc = world.grpc.get().into_iter().flat_map(|grpc| {
+        [
+            // What a gRPC client needs, such as AlloyDB's for Python: `alloydb_api_endpoint`, and whom to trust.
+            ("IAMSQL_EMULATOR_GRPC_ENDPOINT", grpc.address.to_string()),
+            ("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", grpc.roots.path()),
+        ]
+    });
     pairs
         .into_iter()
+        .chain(grpc)
         .map(|(name, value)| (name.to_string(), value))
         .collect()
 }

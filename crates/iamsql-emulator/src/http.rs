@@ -15,7 +15,7 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
 pub(crate) use exchange::{Asked, Shape, exchange};
-pub(crate) use line::Peer;
+pub(crate) use line::{Line, Peer};
 
 use crate::world::World;
 use crate::{control, metadata, sqladmin, token};
@@ -76,13 +76,20 @@ fn router(world: Arc<World>) -> Router {
 
 /// Turns away what no client library sends: pages in a browser, and names rebound to this address.
 async fn guard(State(world): State<Arc<World>>, request: Request, next: Next) -> Response {
-    match turned_away(request.headers(), world.settings.exposed) {
+    let host = request.headers().get("host");
+    let host = host.and_then(|host| host.to_str().ok());
+    match turned_away(request.headers(), host, world.settings.exposed) {
         Some(reason) => (StatusCode::FORBIDDEN, format!("{reason}\n")).into_response(),
         None => next.run(request).await,
     }
 }
 
-fn turned_away(headers: &HeaderMap, exposed: bool) -> Option<String> {
+/// Why a request to `host` is not answered, if it is not.
+pub(crate) fn turned_away(
+    headers: &HeaderMap,
+    host: Option<&str>,
+    exposed: bool,
+) -> Option<String> {
     if headers.contains_key("origin") {
         return Some("the emulator answers no web pages: the request has an Origin".to_string());
     }
@@ -94,7 +101,6 @@ fn turned_away(headers: &HeaderMap, exposed: bool) -> Option<String> {
             "the emulator answers no browsers, nor fetch(): the request has {name}"
         ));
     }
-    let host = headers.get("host").and_then(|host| host.to_str().ok());
     if !exposed && !host.is_some_and(is_loopback) {
         return Some("the Host of the request is not a loopback address".to_string());
     }
@@ -124,6 +130,8 @@ const LARGEST_BODY: usize = 1024 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const LOCAL: Option<&str> = Some("localhost");
 
     #[test]
     fn only_loopback_hosts_are_answered() {
@@ -158,10 +166,10 @@ mod tests {
             headers.insert(name, "null".parse().unwrap());
             headers
         };
-        assert!(turned_away(&headers("origin"), true).is_some());
-        assert!(turned_away(&headers("sec-fetch-site"), true).is_some());
-        assert!(turned_away(&headers("accept"), false).is_none());
-        assert!(turned_away(&HeaderMap::new(), false).is_some());
-        assert!(turned_away(&HeaderMap::new(), true).is_none());
+        assert!(turned_away(&headers("origin"), LOCAL, true).is_some());
+        assert!(turned_away(&headers("sec-fetch-site"), LOCAL, true).is_some());
+        assert!(turned_away(&headers("accept"), LOCAL, false).is_none());
+        assert!(turned_away(&HeaderMap::new(), None, false).is_some());
+        assert!(turned_away(&HeaderMap::new(), None, true).is_none());
     }
 }

@@ -14,12 +14,15 @@
 
 mod authority;
 pub mod backend;
+mod caller;
 mod calls;
 mod control;
 mod emulator;
 mod environment;
 mod faults;
 mod foreign;
+#[allow(dead_code)]
+mod grpc;
 mod http;
 mod instance;
 mod issued;

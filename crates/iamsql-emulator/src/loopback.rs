@@ -95,6 +95,16 @@ impl Loopback {
     }
 }
 
+/// The gRPC port beside an HTTP port.
+pub(crate) fn grpc_address(http: SocketAddr) -> SocketAddr {
+    let port = if http.port() == HTTP_PORT {
+        GRPC_PORT
+    } else {
+        0
+    };
+    SocketAddr::new(http.ip(), port)
+}
+
 fn single(address: IpAddr, port: u16) -> anyhow::Result<(Loopback, TcpListener)> {
     let listener = TcpListener::bind((address, port))
         .with_context(|| format!("cannot listen on {address}:{port}"))?;
@@ -122,6 +132,8 @@ const NETWORKS: u8 = 224;
 const LAST_ADDRESS: u8 = 254;
 /// Fixed, since holding it is the claim.
 const HTTP_PORT: u16 = 9470;
+/// Fixed beside the HTTP port: whoever holds that has the address.
+const GRPC_PORT: u16 = 9471;
 
 #[cfg(test)]
 #[cfg(target_os = "linux")]

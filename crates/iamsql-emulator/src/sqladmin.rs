@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use aws_lc_rs::digest;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, State};
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -17,13 +17,13 @@ use time::format_description::well_known::Rfc3339;
 
 use self::error::ApiError;
 use crate::authority::{hex, public_key, sign_client};
+use crate::caller::Caller;
 use crate::faults::Endpoint;
 use crate::http::{Asked, Peer, Shape, exchange};
 use crate::instance::{AddressType, CaMode};
 use crate::principal::Role;
 use crate::server::Instance;
 use crate::session::Login;
-use crate::token::Token;
 use crate::world::{IssuedCertificate, World};
 
 /// `GET …/instances/{instance}/connectSettings`.
@@ -44,7 +44,7 @@ pub(crate) async fn connect_settings(
         secrets: caller.text.clone().into_iter().collect(),
         shape: Shape::Api,
     };
-    let respond = async || match caller.may_connect(&world, &project, instance.as_deref()) {
+    let respond = async || match permitted(&caller, &world, &project, instance.as_deref()) {
         Ok(instance) => axum::Json(settings(&world, instance).await).into_response(),
         Err(error) => error.into_response(),
     };
@@ -79,8 +79,7 @@ pub(crate) async fn instance_call(
         shape: Shape::Api,
     };
     let respond = async || {
-        let signed = caller
-            .may_connect(&world, &project, instance.as_deref())
+        let signed = permitted(&caller, &world, &project, instance.as_deref())
             .and_then(|instance| ephemeral_certificate(&world, instance, request));
         match signed {
             Ok(answer) => axum::Json(answer).into_response(),
@@ -108,70 +107,30 @@ struct CertificateRequest {
     access_token: Option<String>,
 }
 
-/// Whoever sent the request, by the bearer token.
-struct Caller {
-    text: Option<String>,
-    token: Option<Token>,
-}
-
-impl Caller {
-    fn of(world: &World, headers: &HeaderMap) -> Self {
-        let value = headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok());
-        let text = value
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let text = text
-            .map(|(_, token)| token.trim().to_string())
-            .filter(|token| !token.is_empty());
-        let token = text.as_deref().and_then(|text| world.tokens.find(text));
-        Caller { text, token }
+/// The checks of both calls, in the order of the real service: token, scope, role, and only then the instance.
+fn permitted<'a>(
+    caller: &Caller,
+    world: &World,
+    project: &str,
+    instance: Option<&'a Instance>,
+) -> Result<&'a Instance, ApiError> {
+    caller.authenticate(world, &API_SCOPES)?;
+    let known = || {
+        let instances = world.instances();
+        instances
+            .iter()
+            .any(|one| !one.name.is_alloydb() && one.name.project == project)
+    };
+    // The real service does not tell a project that does not exist from one that is somebody else's.
+    if !caller.has_role(world, Role::CloudSqlClient) || (instance.is_none() && !known()) {
+        return Err(ApiError::not_authorized());
     }
-
-    fn email(&self) -> Option<String> {
-        self.token.as_ref().map(|token| token.principal.clone())
-    }
-
-    /// The checks of both calls, in the order of the real service: token, scope, role, and only then the instance.
-    fn may_connect<'a>(
-        &self,
-        world: &World,
-        project: &str,
-        instance: Option<&'a Instance>,
-    ) -> Result<&'a Instance, ApiError> {
-        if self.text.is_none() {
-            return Err(ApiError::missing_credentials());
-        }
-        let Some(token) = &self.token else {
-            return Err(ApiError::bad_credentials());
-        };
-        if token.expires <= SystemTime::now() || world.tokens.is_revoked(token) {
-            return Err(ApiError::bad_credentials());
-        }
-        if !API_SCOPES.iter().any(|scope| token.scopes.contains(*scope)) {
-            return Err(ApiError::insufficient_scope());
-        }
-        match world.principal(&token.principal) {
-            Some(principal) if principal.has_role(Role::CloudSqlClient) => {}
-            _ => return Err(ApiError::not_authorized()),
-        }
-        if instance.is_none()
-            && !world
-                .instances()
-                .iter()
-                .any(|one| !one.name.is_alloydb() && one.name.project == project)
-        {
-            // The real service does not tell a project that does not exist from one that is somebody else's.
-            return Err(ApiError::not_authorized());
-        }
-        instance.ok_or_else(|| {
-            ApiError::not_found(
-                "The Cloud SQL instance does not exist.",
-                "instanceDoesNotExist",
-            )
-        })
-    }
+    instance.ok_or_else(|| {
+        ApiError::not_found(
+            "The Cloud SQL instance does not exist.",
+            "instanceDoesNotExist",
+        )
+    })
 }
 
 async fn settings(world: &World, instance: &Instance) -> Value {

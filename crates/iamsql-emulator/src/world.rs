@@ -5,7 +5,7 @@ mod changes;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use rcgen::KeyPair;
@@ -39,6 +39,8 @@ pub(crate) struct World {
     pub(crate) loopback: Loopback,
     /// `host:port` of the first HTTP listener.
     pub(crate) host: String,
+    /// The gRPC port, from the start on.
+    pub(crate) grpc: OnceLock<crate::grpc::Endpoint>,
     /// What the control endpoints ask for.
     pub(crate) control_bearer: String,
     pub(crate) stop: CancellationToken,
@@ -94,6 +96,7 @@ impl World {
             issued,
             loopback,
             host,
+            grpc: OnceLock::new(),
             control_bearer,
             stop: CancellationToken::new(),
             shutdown_asked: CancellationToken::new(),

@@ -1,5 +1,6 @@
 //! Issues an instance's server certificate: genuine by its CA mode, or wrong in exactly one way.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -158,6 +159,24 @@ pub(crate) fn issue_server(
     })
 }
 
+/// Issues the certificate of an ordinary TLS server at `addresses` and `localhost`.
+pub(crate) fn issue_endpoint(
+    authority: &Authority,
+    addresses: &[IpAddr],
+) -> anyhow::Result<CertifiedKey> {
+    let now = SystemTime::now();
+    let usage = ExtendedKeyUsagePurpose::ServerAuth;
+    let mut params = leaf(ENDPOINT, now - CLOCK_SKEW, now + SERVER_LIFE, usage);
+    let addresses = addresses.iter().map(|address| SanType::IpAddress(*address));
+    let localhost = SanType::DnsName("localhost".try_into().expect("ASCII"));
+    params.subject_alt_names = addresses.chain([localhost]).collect();
+    let key = super::generate_key(KeyKind::EcdsaP256)?;
+    let certificate = params
+        .signed_by(&key, &authority.issuer)
+        .context("cannot sign a server certificate")?;
+    certified(certificate.der().clone(), &key)
+}
+
 fn certified(certificate: CertificateDer<'static>, key: &KeyPair) -> anyhow::Result<CertifiedKey> {
     let der = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&der)
@@ -168,6 +187,7 @@ fn certified(certificate: CertificateDer<'static>, key: &KeyPair) -> anyhow::Res
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const SERVER_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 const OTHER_INSTANCE: &str = "other-project:other-instance";
+const ENDPOINT: &str = "iamsql-emulator";
 const NAMELESS: &str = "Cloud SQL server";
 
 #[cfg(test)]

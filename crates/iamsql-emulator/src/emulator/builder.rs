@@ -190,6 +190,7 @@ async fn launch(builder: EmulatorBuilder) -> anyhow::Result<Arc<World>> {
     let started = async {
         follow_faults(&world);
         crate::http::serve(world.clone(), listener, world.settings.attached.clone()).await?;
+        crate::grpc::serve(&world).await?;
         // Keys and initdb overlap: each instance waits for what it needs.
         futures_util::future::try_join_all(
             builder

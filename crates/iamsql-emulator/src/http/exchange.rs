@@ -32,6 +32,9 @@ pub(crate) struct Asked {
 pub(crate) enum Shape {
     /// `{"error": {"code", "message", "errors", "status"}}`.
     Api,
+    #[allow(dead_code)]
+    /// The same without `errors`, of the service named.
+    Service(&'static str),
     /// `{"error", "error_description"}`.
     Oauth,
     /// A page of HTML.
@@ -132,6 +135,9 @@ fn disturbed(effect: Effect, asked: &Asked) -> Response {
 fn worded(shape: Shape, status: StatusCode, message: &str) -> Response {
     match shape {
         Shape::Api => ApiError::scripted(status, message).into_response(),
+        Shape::Service(service) => ApiError::scripted(status, message)
+            .of(service)
+            .into_response(),
         Shape::Oauth => OauthError::scripted(status, message).into_response(),
         Shape::Metadata => (
             status,

@@ -21,9 +21,9 @@ pub(super) struct Lines {
 }
 
 /// One connection.
-pub(super) struct Line {
+pub(crate) struct Line {
     stream: TcpStream,
-    peer: Peer,
+    pub(crate) peer: Peer,
 }
 
 /// What a handler knows about the connection that its request came on.
@@ -38,6 +38,17 @@ impl Peer {
     /// Makes the connection end with RST instead of carrying an answer.
     pub(crate) fn reset(&self) {
         self.abort.store(true, Ordering::Release);
+    }
+}
+
+impl Line {
+    /// A connection to a port without a metadata server.
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        let peer = Peer {
+            attached: None,
+            abort: Arc::default(),
+        };
+        Line { stream, peer }
     }
 }
 

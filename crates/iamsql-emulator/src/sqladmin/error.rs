@@ -10,9 +10,11 @@ pub(crate) struct ApiError {
     message: String,
     reason: &'static str,
     detail: Option<&'static str>,
-    challenge: Option<&'static str>,
+    challenge: Option<String>,
+    service: &'static str,
 }
 
+#[allow(dead_code)]
 impl ApiError {
     /// 401: there is no bearer token.
     pub(crate) fn missing_credentials() -> Self {
@@ -21,7 +23,7 @@ impl ApiError {
                        https://developers.google.com/identity/sign-in/web/devconsole-project.";
         ApiError {
             detail: Some("CREDENTIALS_MISSING"),
-            challenge: Some(r#"Bearer realm="https://accounts.google.com/""#),
+            challenge: Some(r#"Bearer realm="https://accounts.google.com/""#.to_string()),
             ..Self::new(StatusCode::UNAUTHORIZED, "required", message)
         }
     }
@@ -34,19 +36,20 @@ impl ApiError {
         ApiError {
             detail: Some("ACCESS_TOKEN_EXPIRED"),
             challenge: Some(
-                r#"Bearer realm="https://accounts.google.com/", error="invalid_token""#,
+                r#"Bearer realm="https://accounts.google.com/", error="invalid_token""#.to_string(),
             ),
             ..Self::new(StatusCode::UNAUTHORIZED, "authError", message)
         }
     }
 
-    /// 403: the token lacks every scope that the method takes.
-    pub(crate) fn insufficient_scope() -> Self {
+    /// 403: the token lacks every one of the scopes that the method takes.
+    pub(crate) fn insufficient_scope(scopes: &[&str]) -> Self {
         ApiError {
             detail: Some("ACCESS_TOKEN_SCOPE_INSUFFICIENT"),
-            challenge: Some(
-                r#"Bearer realm="https://accounts.google.com/", error="insufficient_scope", scope="https://www.googleapis.com/auth/cloud-platform https://www.googleapis.com/auth/sqlservice.admin""#,
-            ),
+            challenge: Some(format!(
+                r#"Bearer realm="https://accounts.google.com/", error="insufficient_scope", scope="{}""#,
+                scopes.join(" ")
+            )),
             ..Self::new(
                 StatusCode::FORBIDDEN,
                 "insufficientPermissions",
@@ -62,6 +65,17 @@ impl ApiError {
             "notAuthorized",
             "The client is not authorized to make this request.",
         )
+    }
+
+    /// 403 in the words of the newer APIs, which name the permission.
+    pub(crate) fn denied(permission: &str, resource: &str) -> Self {
+        let message = format!(
+            "Permission '{permission}' denied on resource '{resource}' (or it may not exist)."
+        );
+        ApiError {
+            detail: Some("IAM_PERMISSION_DENIED"),
+            ..Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+        }
     }
 
     /// 404.
@@ -100,22 +114,44 @@ impl ApiError {
             reason,
             detail: None,
             challenge: None,
+            service: SQL_ADMIN,
         }
+    }
+
+    /// The same from another service, such as `alloydb.googleapis.com`.
+    pub(crate) fn of(mut self, service: &'static str) -> Self {
+        self.service = service;
+        self
+    }
+
+    /// The same for a gRPC client.
+    pub(crate) fn grpc(&self) -> tonic::Status {
+        let detail = self.detail.map(|reason| (reason, self.service));
+        crate::grpc::status(self.status.as_u16(), &self.message, detail)
+    }
+
+    /// The HTTP status.
+    pub(crate) fn code(&self) -> u16 {
+        self.status.as_u16()
     }
 
     fn body(&self) -> Value {
         let mut error = json!({
             "code": self.status.as_u16(),
             "message": self.message,
-            "errors": [{ "message": self.message, "domain": "global", "reason": self.reason }],
             "status": canonical(self.status),
         });
+        // Only the old APIs repeat themselves so.
+        if self.service == SQL_ADMIN {
+            error["errors"] =
+                json!([{ "message": self.message, "domain": "global", "reason": self.reason }]);
+        }
         if let Some(reason) = self.detail {
             error["details"] = json!([{
                 "@type": "type.googleapis.com/google.rpc.ErrorInfo",
                 "reason": reason,
                 "domain": "googleapis.com",
-                "metadata": { "service": "sqladmin.googleapis.com" },
+                "metadata": { "service": self.service },
             }]);
         }
         json!({ "error": error })
@@ -126,10 +162,10 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, axum::Json(self.body())).into_response();
         if let Some(challenge) = self.challenge {
-            response.headers_mut().insert(
-                header::WWW_AUTHENTICATE,
-                HeaderValue::from_static(challenge),
-            );
+            let challenge = HeaderValue::try_from(challenge).expect("visible characters");
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
     }
@@ -152,6 +188,8 @@ fn canonical(status: StatusCode) -> &'static str {
     }
 }
 
+const SQL_ADMIN: &str = "sqladmin.googleapis.com";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,7 +201,7 @@ mod tests {
         assert_eq!(body["error"]["status"], "PERMISSION_DENIED");
         assert_eq!(body["error"]["errors"][0]["reason"], "notAuthorized");
         assert_eq!(
-            ApiError::insufficient_scope().body()["error"]["details"][0]["reason"],
+            ApiError::insufficient_scope(&["a"]).body()["error"]["details"][0]["reason"],
             "ACCESS_TOKEN_SCOPE_INSUFFICIENT"
         );
     }

@@ -1,5 +1,6 @@
 //! Reads the signed assertion of a JWT-bearer grant and checks it against the keys that the emulator issued.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -7,6 +8,7 @@ use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::Token;
 use super::credentials::Grants;
 
 /// The checked contents of an assertion.
@@ -36,6 +38,26 @@ struct Header {
 /// Whose assertion this claims to be, unchecked: for records and faults only.
 pub(crate) fn issuer(assertion: &str) -> Option<String> {
     part::<Claims>(assertion.split('.').nth(1)?).map(|claims| claims.iss)
+}
+
+/// What an assertion that serves as an access token itself stands for, if a key of this run signed it and it is alive:
+/// the scopes that it names, or all of the one service that it is addressed to.
+pub(crate) fn self_signed(assertion: &str, grants: &Grants, now: SystemTime) -> Option<Token> {
+    let claims: Claims = part(assertion.split('.').nth(1)?)?;
+    let audience = claims.aud.clone().unwrap_or_default();
+    check(assertion, grants, std::slice::from_ref(&audience), now).ok()?;
+    let scopes = match &claims.scope {
+        Some(scope) => scope.split_whitespace().map(str::to_string).collect(),
+        None => SERVICES
+            .contains(&audience.trim_end_matches('/'))
+            .then(|| BTreeSet::from([CLOUD_PLATFORM.to_string()]))?,
+    };
+    Some(Token {
+        id: 0,
+        principal: claims.iss,
+        scopes,
+        expires: UNIX_EPOCH + Duration::try_from_secs_f64(claims.exp).ok()?,
+    })
 }
 
 /// Checks signature, audience and times; the error is Google's description of what is wrong.
@@ -75,7 +97,9 @@ pub(crate) fn check(
     if !claims
         .aud
         .as_ref()
-        .is_some_and(|aud| audiences.contains(aud))
+        .map_or(audiences.contains(&String::new()), |aud| {
+            audiences.contains(aud)
+        })
     {
         return Err("Invalid JWT: Failed audience check.".to_string());
     }
@@ -110,6 +134,12 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 
 /// One hour, and a little for clients that count their own clock skew in.
 const LONGEST: Duration = Duration::from_secs(3600 + 60);
+/// Whom a self-signed assertion may address.
+const SERVICES: [&str; 2] = [
+    "https://alloydb.googleapis.com",
+    "https://sqladmin.googleapis.com",
+];
+const CLOUD_PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
