@@ -3,6 +3,7 @@
 //! The README lists them.
 
 mod credentials;
+mod dns;
 mod instances;
 mod users;
 
@@ -40,6 +41,7 @@ pub(crate) fn router(world: &Arc<World>) -> Router<Arc<World>> {
         .merge(instances::router())
         .merge(credentials::router())
         .merge(users::router())
+        .merge(dns::router())
         .layer(from_fn_with_state(world.clone(), require_bearer))
 }
 
@@ -57,6 +59,7 @@ pub(crate) fn describe(world: &World) -> Value {
         "http": world.host,
         "grpc": world.grpc.get().map(|grpc| grpc.address.to_string()),
         "ca": world.grpc.get().map(|grpc| grpc.ca.clone()),
+        "dns": world.dns.address().to_string(),
         "project": world.settings.project,
         "principal": world.settings.attached,
         "instances": world.instances().iter().map(|instance| instances::describe(world, instance)).collect::<Vec<_>>(),

@@ -13,6 +13,7 @@ use tokio::runtime::{Handle, Runtime};
 pub use self::builder::EmulatorBuilder;
 
 use crate::calls::Calls;
+use crate::dns::Dns;
 use crate::faults::Faults;
 use crate::instance::{AddressType, InstanceSpec};
 use crate::issued::random_secret;
@@ -90,6 +91,11 @@ impl Emulator {
     /// The failures in force.
     pub fn faults(&self) -> Faults {
         self.world.faults.clone()
+    }
+
+    /// The DNS server: its address and its zone.
+    pub fn dns(&self) -> Dns {
+        self.world.dns.clone()
     }
 
     /// The HTTP calls received.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-pub use self::fault::{CertificateAlert, Effect, Endpoint, Fault};
+pub use self::fault::{CertificateAlert, DnsCode, Effect, Endpoint, Fault};
 
 /// The failures in force. Cheap to clone.
 ///
@@ -124,10 +124,19 @@ impl Faults {
         principal: Option<&str>,
         fits: impl Fn(&Effect) -> bool,
     ) -> Option<Effect> {
+        self.take_matching(|fault| {
+            fault.concerns(endpoint, instance, principal) && fits(&fault.effect)
+        })
+    }
+
+    /// Takes the effect for a question about a DNS name, counting it.
+    pub(crate) fn take_dns(&self, name: &str) -> Option<Effect> {
+        self.take_matching(|fault| fault.concerns_name(name))
+    }
+
+    fn take_matching(&self, concerned: impl Fn(&Fault) -> bool) -> Option<Effect> {
         let mut active = self.lock();
-        let index = active.iter().position(|active| {
-            active.fault.concerns(endpoint, instance, principal) && fits(&active.fault.effect)
-        })?;
+        let index = active.iter().position(|active| concerned(&active.fault))?;
         let effect = active[index].fault.effect.clone();
         if let Some(times) = &mut active[index].fault.times {
             *times = times.saturating_sub(1);

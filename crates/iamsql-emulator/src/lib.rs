@@ -5,6 +5,8 @@
 //! client ──▶ metadata, /token  ──▶ tokens ─┐                client ──▶ server ─▶ who is it? ─▶ login ─▶ PostgreSQL
 //!        ──▶ sqladmin ──▶ authority ───────┴─▶ certificate ─────────────┘  ▲                └▶ echo
 //!        ──▶ /emulator/control ──▶ faults, calls, sessions ────────────────┘
+//!
+//!            DNS   127.x.y.1, UDP and TCP ──▶ the zone of a test, and the instances' own names
 //! ```
 //!
 //! Google's own clients work with it unmodified. It shares no code with the engine `iamsql`, so that one misreading of
@@ -17,6 +19,7 @@ pub mod backend;
 mod caller;
 mod calls;
 mod control;
+mod dns;
 mod emulator;
 mod environment;
 mod faults;
@@ -38,10 +41,11 @@ mod world;
 
 pub use authority::ServerCertificate;
 pub use calls::{Call, Calls};
+pub use dns::{Dns, DnsQuery, DnsRecord};
 pub use emulator::{
     Emulator, EmulatorBuilder, HUMAN, INSTANCE, PROJECT, SERVICE_ACCOUNT, random_password,
 };
-pub use faults::{CertificateAlert, Effect, Endpoint, Fault, FaultId, Faults};
+pub use faults::{CertificateAlert, DnsCode, Effect, Endpoint, Fault, FaultId, Faults};
 pub use instance::{AddressType, CaMode, Database, InstanceSpec, Wire};
 pub use principal::{Principal, PrincipalKind, Role};
 pub use session::{Session, Sessions};

@@ -8,7 +8,7 @@ mod listener;
 mod tls;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use rustls::server::ServerSessionMemoryCache;
 use tokio_util::sync::CancellationToken;
 
 use crate::authority::{Authority, ServerNames, ServerTrust, issue_server};
+use crate::dns::key;
 use crate::instance::{AddressType, CaMode, InstanceName, InstanceSpec};
 use crate::issued::random_bytes;
 use crate::world::{World, make_authority};
@@ -122,6 +123,25 @@ impl Instance {
 
     pub(crate) fn server_trust(&self) -> Arc<ServerTrust> {
         self.read().server.clone()
+    }
+
+    /// The DNS names that the service manages, and where each one leads.
+    pub(crate) fn dns_names(&self) -> Vec<(String, IpAddr)> {
+        let place = |name: &String| {
+            let wanted: &[AddressType] = if key(name).ends_with(".sql-psa.goog") {
+                &[AddressType::Private]
+            } else {
+                &[AddressType::Primary, AddressType::Private]
+            };
+            let address = wanted.iter().find_map(|kind| self.addresses.get(kind))?;
+            Some((name.clone(), address.ip()))
+        };
+        self.read()
+            .spec
+            .dns_names
+            .iter()
+            .filter_map(place)
+            .collect()
     }
 
     pub(crate) fn client_authority(&self) -> Arc<Authority> {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::authority::{Authority, KeyKind, generate_key};
 use crate::backend::{Backend, BackendOptions};
 use crate::calls::Calls;
+use crate::dns::Dns;
 use crate::faults::Faults;
 use crate::instance::{Database, InstanceSpec};
 use crate::issued::{IssuedLog, random_secret};
@@ -33,6 +34,7 @@ pub(crate) struct World {
     pub(crate) grants: Grants,
     pub(crate) certificates: Certificates,
     pub(crate) faults: Faults,
+    pub(crate) dns: Dns,
     pub(crate) calls: Calls,
     pub(crate) sessions: Sessions,
     pub(crate) issued: IssuedLog,
@@ -46,7 +48,7 @@ pub(crate) struct World {
     pub(crate) stop: CancellationToken,
     /// Cancelled when somebody asks the program to end.
     pub(crate) shutdown_asked: CancellationToken,
-    /// The listeners of the HTTP ports.
+    /// The listeners of the HTTP ports and of DNS.
     pub(crate) http: Mutex<Vec<JoinHandle<()>>>,
     instances: RwLock<BTreeMap<String, Arc<Instance>>>,
     principals: RwLock<BTreeMap<String, Principal>>,
@@ -80,6 +82,7 @@ impl World {
         issued: IssuedLog,
         loopback: Loopback,
         host: String,
+        dns: Dns,
     ) -> Arc<Self> {
         let control_bearer = random_secret("emulator-control-");
         issued.record("control bearer", &control_bearer);
@@ -91,6 +94,7 @@ impl World {
             grants: Grants::new(issued.clone()),
             certificates: Certificates::default(),
             faults: Faults::new(),
+            dns,
             calls: Calls::default(),
             sessions: Sessions::default(),
             issued,

@@ -9,6 +9,7 @@ use anyhow::Context;
 
 use super::{Emulator, HUMAN, PROJECT, SERVICE_ACCOUNT, Threads};
 use crate::authority::KeyKind;
+use crate::dns::{self, Dns, DnsRecord};
 use crate::instance::{Database, InstanceSpec};
 use crate::issued::IssuedLog;
 use crate::loopback::Loopback;
@@ -29,6 +30,8 @@ pub struct EmulatorBuilder {
     postgres: Option<PathBuf>,
     users: Vec<(String, String)>,
     exposed: Option<IpAddr>,
+    dns_port: u16,
+    dns_records: Vec<(String, Vec<DnsRecord>)>,
 }
 
 impl EmulatorBuilder {
@@ -110,6 +113,23 @@ impl EmulatorBuilder {
         self
     }
 
+    /// Gives a name these records in the emulator's DNS server. Default: it knows the instances' own names only.
+    pub fn dns(
+        mut self,
+        name: impl Into<String>,
+        records: impl IntoIterator<Item = DnsRecord>,
+    ) -> Self {
+        self.dns_records
+            .push((name.into(), records.into_iter().collect()));
+        self
+    }
+
+    /// The port of the DNS server. Default 0: any. A system resolver needs 53, which may need a privilege.
+    pub fn dns_port(mut self, port: u16) -> Self {
+        self.dns_port = port;
+        self
+    }
+
     /// Starts the emulator and returns when everything answers.
     ///
     /// # Errors
@@ -148,6 +168,8 @@ impl Default for EmulatorBuilder {
             postgres: None,
             users: Vec::new(),
             exposed: None,
+            dns_port: 0,
+            dns_records: Vec::new(),
         }
     }
 }
@@ -159,7 +181,12 @@ fn finish(threads: Threads, started: anyhow::Result<Arc<World>>) -> anyhow::Resu
 
 async fn launch(builder: EmulatorBuilder) -> anyhow::Result<Arc<World>> {
     let (loopback, listener) = Loopback::claim(builder.exposed)?;
-    let host = listener.local_addr()?.to_string();
+    let address = listener.local_addr()?;
+    let (sockets, dns_address) = dns::bind(address.ip(), builder.dns_port)?;
+    let dns = Dns::new(dns_address);
+    for (name, records) in builder.dns_records {
+        dns.try_set(&name, records)?;
+    }
     let issued = builder
         .issued_log
         .or_else(|| std::env::var_os(ISSUED_LOG).map(PathBuf::from))
@@ -186,9 +213,17 @@ async fn launch(builder: EmulatorBuilder) -> anyhow::Result<Arc<World>> {
         postgres: builder.postgres,
         users: builder.users,
     };
-    let world = World::new(settings, builder.principals, issued, loopback, host);
+    let world = World::new(
+        settings,
+        builder.principals,
+        issued,
+        loopback,
+        address.to_string(),
+        dns,
+    );
     let started = async {
         follow_faults(&world);
+        dns::serve(&world, sockets)?;
         crate::http::serve(world.clone(), listener, world.settings.attached.clone()).await?;
         crate::grpc::serve(&world).await?;
         // Keys and initdb overlap: each instance waits for what it needs.

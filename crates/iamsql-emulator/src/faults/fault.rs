@@ -20,6 +20,9 @@ pub struct Fault {
     /// Only for this principal (e-mail address). Unknown to [`Endpoint::Tcp`].
     #[serde(default)]
     pub principal: Option<String>,
+    /// Only for this DNS name. For [`Endpoint::Dns`] alone.
+    #[serde(default)]
+    pub dns_name: Option<String>,
     /// Only the next so many calls.
     #[serde(default)]
     pub times: Option<u32>,
@@ -46,6 +49,8 @@ pub enum Endpoint {
     Tcp,
     /// What happens on an accepted connection to port 3307.
     Tls,
+    /// A question to the DNS server. Understands `Delay`, `Hang` (no answer), `DnsError` and `Truncate`.
+    Dns,
 }
 
 /// The way of failing.
@@ -120,6 +125,13 @@ pub enum Effect {
         #[serde(default)]
         message: Option<String>,
     },
+    /// [`Endpoint::Dns`]: answered with this code and no records.
+    DnsError {
+        /// The code.
+        code: DnsCode,
+    },
+    /// [`Endpoint::Dns`]: an answer over UDP says that it is cut off, so that the client asks over TCP.
+    Truncate,
     /// [`Endpoint::Tls`]: the connection is reset once this many bytes of application data were sent to the client.
     ResetAfter {
         /// How many.
@@ -145,6 +157,21 @@ pub enum CertificateAlert {
     AccessDenied,
 }
 
+/// How a DNS question fails.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DnsCode {
+    /// SERVFAIL.
+    ServerFailure,
+    /// NXDOMAIN.
+    NoSuchName,
+    /// REFUSED.
+    Refused,
+    /// NOERROR without records of the type asked for.
+    NoData,
+}
+
 impl Fault {
     /// A fault for everybody, until cleared.
     pub fn new(endpoint: Endpoint, effect: Effect) -> Self {
@@ -153,6 +180,7 @@ impl Fault {
             effect,
             instance: None,
             principal: None,
+            dns_name: None,
             times: None,
         }
     }
@@ -166,6 +194,12 @@ impl Fault {
     /// Only for this principal.
     pub fn principal(mut self, email: impl Into<String>) -> Self {
         self.principal = Some(email.into());
+        self
+    }
+
+    /// Only for this DNS name.
+    pub fn dns_name(mut self, name: impl Into<String>) -> Self {
+        self.dns_name = Some(name.into());
         self
     }
 
@@ -192,23 +226,35 @@ impl Fault {
                 .is_none_or(|wanted| Some(wanted) == principal)
     }
 
+    pub(super) fn concerns_name(&self, name: &str) -> bool {
+        self.endpoint == Endpoint::Dns
+            && self
+                .dns_name
+                .as_deref()
+                .is_none_or(|wanted| crate::dns::key(wanted) == name)
+    }
+
     pub(super) fn validate(&self) -> Result<(), String> {
         let (tcp, tls) = (
             self.endpoint == Endpoint::Tcp,
             self.endpoint == Endpoint::Tls,
         );
+        let dns = self.endpoint == Endpoint::Dns;
+        let http = !tcp && !tls && !dns;
         let fits = match self.effect {
-            Effect::Delay { .. } | Effect::Hang | Effect::Reset => true,
+            Effect::DnsError { .. } | Effect::Truncate => dns,
+            Effect::Reset => !dns,
+            Effect::Delay { .. } | Effect::Hang => true,
             Effect::Refuse | Effect::BlackHole => tcp,
             Effect::RefuseCertificate { .. }
             | Effect::Stall
             | Effect::Fatal { .. }
             | Effect::ResetAfter { .. } => tls,
             Effect::Status { status, .. } | Effect::EchoSecrets { status } => {
-                !tcp && !tls && (200..600).contains(&status)
+                http && (200..600).contains(&status)
             }
-            Effect::Redirect { status, .. } => !tcp && !tls && (300..400).contains(&status),
-            Effect::Malformed | Effect::ResetMidBody | Effect::Huge { .. } => !tcp && !tls,
+            Effect::Redirect { status, .. } => http && (300..400).contains(&status),
+            Effect::Malformed | Effect::ResetMidBody | Effect::Huge { .. } => http,
         };
         if !fits {
             return Err(format!(
@@ -221,6 +267,12 @@ impl Fault {
                 "{:?} lasts until it is cleared: refused connections cannot be counted",
                 self.effect
             ));
+        }
+        if self.dns_name.is_some() && !dns {
+            return Err("only questions to the DNS server concern a DNS name".to_string());
+        }
+        if dns && (self.instance.is_some() || self.principal.is_some()) {
+            return Err("a question to the DNS server concerns a dns_name alone".to_string());
         }
         if tcp && self.principal.is_some() {
             return Err("nobody's identity is known before TLS: use Endpoint::Tls".to_string());

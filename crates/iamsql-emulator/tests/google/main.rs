@@ -2,6 +2,7 @@
 
 mod client;
 mod control;
+mod dns;
 mod faults;
 mod guard;
 mod metadata;

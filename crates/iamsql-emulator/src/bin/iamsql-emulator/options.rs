@@ -46,6 +46,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME", default_value = "app-user")]
     user: String,
 
+    /// The port of the DNS server, on UDP and TCP; 0 is any. A system resolver needs 53, which may need a privilege.
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    dns_port: u16,
+
     /// Life of client certificates: 1500ms, 90s, 5m or 1h.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration)]
     certificate_lifetime: Duration,
@@ -112,7 +116,8 @@ impl Options {
             .project(&self.project)
             .attached(Some(self.attached.as_str()).filter(|email| *email != "none"))
             .certificate_lifetime(self.certificate_lifetime)
-            .token_lifetime(self.token_lifetime);
+            .token_lifetime(self.token_lifetime)
+            .dns_port(self.dns_port);
         let known = [SERVICE_ACCOUNT, iamsql_emulator::HUMAN, "none"];
         let attached =
             std::iter::once(&self.attached).filter(|email| !known.contains(&email.as_str()));
