@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from . import _native
+from . import _native, hub
 from .errors import ConfigError
 from .login import Login, running_loop
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
     from .credentials import CredentialsLike
+    from .listener import Listener
 
 
 class IpType:
@@ -174,13 +175,45 @@ class Connector:
 
         return create
 
-    def user(self, instance_connection_string: str) -> str:
-        """The database user that these credentials log in as, spelled as the instance's engine wants it."""
-        return self._native.user_for(instance_connection_string)
+    def listen(
+        self,
+        instance_connection_string: str,
+        *,
+        enable_iam_auth: bool | None = None,
+        ip_type: Any = None,
+        timeout: float | None = None,
+    ) -> Listener:
+        """A private Unix socket that leads to an instance, for whatever takes a host or a path and no function of ours:
+        settings, URLs, programs.
 
-    async def user_async(self, instance_connection_string: str) -> str:
+        Any process of this user may connect to it, and does so as the IAM principal unless `enable_iam_auth` is False;
+        workers that are forked later may too, as long as this process lives.
+
+        Raises:
+            ConfigError: the name or an option cannot mean anything, or there is no directory fit for it.
+        """
+        from .listener import Listener
+
+        given = _flag("enable_iam_auth", enable_iam_auth)
+        iam = self._enable_iam_auth if given is None else given
+        native = self._native.listen(
+            instance_connection_string,
+            iam=iam is not False,
+            ip_type=self._ip_type if ip_type is None else _word("ip_type", ip_type),
+            timeout=self._timeout if timeout is None else _seconds("timeout", timeout),
+            same_process=False,
+        )
+        return Listener(native)
+
+    def user(self, instance_connection_string: str, given: str | None = None) -> str:
+        """The database user that these credentials log in as, spelled as the instance's engine wants it; or `given`, a
+        full e-mail address perhaps, spelled so."""
+        user: str = hub.wait_for(self._native.user_for, instance_connection_string, given)
+        return user
+
+    async def user_async(self, instance_connection_string: str, given: str | None = None) -> str:
         """The same on an event loop."""
-        user: str = await self._native.user_for_async(running_loop(), instance_connection_string)
+        user: str = await self._native.user_for_async(running_loop(), instance_connection_string, given)
         return user
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from . import _native, drivers
+from . import _native, drivers, hub
 from .errors import ConfigError, Error, LoginError, TimeoutError_, TlsError
 
 TYPE_CHECKING = False
@@ -80,12 +80,17 @@ class Login:
                 raise
         return await self.driver.connect_async(self, loop)
 
-    def dial(self) -> tuple[_native.Socket, str]:
-        """A blocking connection and the user to log in as."""
-        socket, user = self._connector._native.dial(
-            self.instance, self.asked, iam=self.iam, ip_type=self.ip_type, timeout=self.remaining()
-        )
-        return socket, self._known(user)
+    def dial(self) -> tuple[Any, str]:
+        """A blocking connection and the user to log in as: ours, or one of a hub that replaced them."""
+        native = self._connector._native
+        options: Any = {"iam": self.iam, "ip_type": self.ip_type, "timeout": self.remaining()}
+        if not hub.replaces_sockets():
+            socket, user = native.dial(self.instance, self.asked, **options)
+            return socket, self._known(user)
+        from .drivers.pair import HubSocket
+
+        descriptor, user = hub.wait_for(native.dial_pair, self.instance, self.asked, **options)
+        return HubSocket(descriptor), self._known(user)
 
     async def dial_async(self, loop: AbstractEventLoop, timeout: float | None = None) -> tuple[_native.Transport, str]:
         """A connection for `loop` and the user to log in as, within `timeout` or what is left of the login's own."""
@@ -98,7 +103,7 @@ class Login:
     def park(self) -> tuple[str, str]:
         """The directory of a Unix socket behind which a ready connection waits, and the user to log in as."""
         listener = self._connector._listener(self)
-        user = listener.park(self.asked)
+        user = hub.wait_for(listener.park, self.asked)
         return str(listener.directory()), self._known(user)
 
     async def park_async(self, loop: AbstractEventLoop) -> tuple[str, str]:
@@ -116,8 +121,8 @@ class Login:
         """The error for a login as `user` that the database answered with `server_text`."""
         principal = fitting = None
         try:
-            principal = self._connector._native.principal()
-            fitting = self._connector._native.user_for(self.instance)
+            principal = hub.wait_for(self._connector._native.principal)
+            fitting = hub.wait_for(self._connector._native.user_for, self.instance)
         except Error:
             pass  # What the server said matters more than whom we could not ask about it.
         return self._refusal(server_text, user, principal, fitting)

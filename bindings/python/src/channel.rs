@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use iamsql::{BlockingSocket, Connection};
 use pyo3::exceptions::PyConnectionError;
@@ -15,6 +16,8 @@ pub(crate) struct Channel {
     pub(crate) socket: BlockingSocket,
     generation: Generation,
     failure: Mutex<Option<PyErr>>,
+    /// When a login must have ended, however many reads it takes.
+    deadline: Mutex<Option<Instant>>,
 }
 
 impl Channel {
@@ -23,6 +26,7 @@ impl Channel {
             socket: connection.into_blocking(),
             generation: Generation::current(),
             failure: Mutex::new(None),
+            deadline: Mutex::new(None),
         });
         fork::watch(py, &channel);
         channel
@@ -45,6 +49,11 @@ impl Channel {
         work: impl FnOnce(&BlockingSocket, &mut dyn FnMut() -> io::Result<()>) -> io::Result<T> + Send,
     ) -> PyResult<T> {
         self.check()?;
+        if let Some(deadline) = *lock(&self.deadline) {
+            // A limit of zero would be refused; one millisecond past the deadline says the same.
+            let left = deadline.saturating_duration_since(Instant::now());
+            self.socket.set_timeout(Some(left.max(A_MOMENT)));
+        }
         let mut interrupt = None;
         let outcome = py.detach(|| {
             work(&self.socket, &mut || {
@@ -60,6 +69,14 @@ impl Channel {
             lock(&self.failure).get_or_insert_with(|| failure.clone_ref(py));
             failure
         })
+    }
+
+    /// Bounds all reads and writes from here on together; `None` ends that, and what each may take is unlimited again.
+    pub(crate) fn set_deadline(&self, limit: Option<Duration>) {
+        *lock(&self.deadline) = limit.and_then(|limit| Instant::now().checked_add(limit));
+        if limit.is_none() {
+            self.socket.set_timeout(None);
+        }
     }
 
     /// The first error that a read or write ended with, if any did.
@@ -92,6 +109,8 @@ impl Held for Channel {
         self.socket.abandon();
     }
 }
+
+const A_MOMENT: Duration = Duration::from_millis(1);
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

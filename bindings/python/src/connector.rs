@@ -1,6 +1,6 @@
 //! The engine's connector, in Python's words.
 
-use iamsql::{ConnectOptions, Connection};
+use iamsql::{ConnectOptions, Connection, ListenOptions};
 use pyo3::prelude::*;
 
 use crate::credentials::Credentials;
@@ -8,7 +8,7 @@ use crate::listener::Listener;
 use crate::options::{connect_options, seconds};
 use crate::socket::Socket;
 use crate::transport::Transport;
-use crate::{awaitable, error, runtime};
+use crate::{awaitable, error, pair, runtime};
 
 /// Dials instances as one Google identity, from any thread, event loop or forked child.
 #[pyclass(frozen, module = "iamsql._native")]
@@ -105,8 +105,24 @@ impl Connector {
         })
     }
 
+    /// The descriptor of a Unix socket that leads to the instance, for the caller to close, and the user to log in as.
+    #[pyo3(signature = (instance, user=None, *, iam, ip_type=None, timeout=None))]
+    fn dial_pair(
+        &self,
+        py: Python<'_>,
+        instance: String,
+        user: Option<String>,
+        iam: bool,
+        ip_type: Option<&str>,
+        timeout: Option<f64>,
+    ) -> PyResult<(i32, Option<String>)> {
+        let options = connect_options(iam, ip_type, timeout)?;
+        pair::dial(py, self.0.clone(), instance, user, iam, options)
+    }
+
     /// A private Unix socket that leads to the instance, open until closed.
-    #[pyo3(signature = (instance, *, iam, ip_type=None, timeout=None))]
+    #[pyo3(signature = (instance, *, iam, ip_type=None, timeout=None, same_process=true, socket_name=None))]
+    #[expect(clippy::too_many_arguments, reason = "one per option, all by name")]
     fn listen(
         &self,
         py: Python<'_>,
@@ -114,9 +130,16 @@ impl Connector {
         iam: bool,
         ip_type: Option<&str>,
         timeout: Option<f64>,
+        same_process: bool,
+        socket_name: Option<&str>,
     ) -> PyResult<Listener> {
-        let options = connect_options(iam, ip_type, timeout)?;
-        Listener::open(py, self.0.clone(), instance, iam, options)
+        let mut options = ListenOptions::new()
+            .connect(connect_options(iam, ip_type, timeout)?)
+            .require_same_pid(same_process);
+        if let Some(name) = socket_name {
+            options = options.socket_name(name);
+        }
+        Listener::open(py, self.0.clone(), instance, iam, &options)
     }
 
     /// The database user: `given` as the instance spells it, or that of the credentials.
@@ -146,6 +169,26 @@ impl Connector {
             event_loop,
             async move { engine.user_for(&instance, given.as_deref()).await },
             |_, user| Ok(user),
+        )
+    }
+
+    /// What the instance runs, as in `POSTGRES_16`.
+    fn database_version(&self, py: Python<'_>, instance: String) -> PyResult<String> {
+        let engine = self.0.clone();
+        runtime::wait(py, async move { engine.database_version(&instance).await })
+    }
+
+    /// The same for an event loop: resolves to the version.
+    fn database_version_async<'py>(
+        &self,
+        event_loop: &Bound<'py, PyAny>,
+        instance: String,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let engine = self.0.clone();
+        awaitable::spawn(
+            event_loop,
+            async move { engine.database_version(&instance).await },
+            |_, version| Ok(version),
         )
     }
 

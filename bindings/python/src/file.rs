@@ -31,14 +31,12 @@ impl File {
         if let Some(ready) = input.take(size) {
             return Ok(PyBytes::new(py, ready));
         }
+        if size > AT_ONCE {
+            return self.read_large(py, &mut input, size);
+        }
         let mut length = 0;
         let bytes = PyBytes::new_with(py, size, |out| {
-            while length < size {
-                length += match input.fill(py, &self.channel, &mut out[length..])? {
-                    0 => break,
-                    count => count,
-                };
-            }
+            length = self.read_into(py, &mut input, out)?;
             Ok(())
         })?;
         if length == size {
@@ -83,6 +81,39 @@ impl File {
             input: Mutex::default(),
             output: Mutex::default(),
         }
+    }
+
+    /// A length that the server claims is no reason to reserve that much: memory grows with what really arrives.
+    fn read_large<'py>(
+        &self,
+        py: Python<'py>,
+        input: &mut Input,
+        size: usize,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let mut bytes = Vec::new();
+        while bytes.len() < size {
+            let start = bytes.len();
+            bytes.resize(size.min((2 * start).max(AT_ONCE)), 0);
+            let wanted = bytes.len() - start;
+            let count = self.read_into(py, input, &mut bytes[start..])?;
+            if count < wanted {
+                bytes.truncate(start + count);
+                break;
+            }
+        }
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    /// Fills `out`, or less of it at the end of the stream only.
+    fn read_into(&self, py: Python<'_>, input: &mut Input, out: &mut [u8]) -> PyResult<usize> {
+        let mut length = 0;
+        while length < out.len() {
+            length += match input.fill(py, &self.channel, &mut out[length..])? {
+                0 => break,
+                count => count,
+            };
+        }
+        Ok(length)
     }
 
     /// Locks one direction. Not after a fork, where its holder may be a thread that is gone.
@@ -131,3 +162,6 @@ impl Input {
 }
 
 const BUFFER: usize = 8 * 1024;
+
+/// What one read may reserve before anything has come.
+const AT_ONCE: usize = 1024 * 1024;

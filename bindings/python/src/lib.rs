@@ -13,6 +13,7 @@ mod file;
 mod fork;
 mod listener;
 mod options;
+mod pair;
 mod runtime;
 mod socket;
 mod transport;

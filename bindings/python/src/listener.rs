@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use iamsql::{ConnectOptions, ListenOptions, PrivateListener};
+use iamsql::{ListenOptions, PrivateListener};
 use pyo3::prelude::*;
 
 use crate::connector::login_user;
@@ -27,6 +27,11 @@ impl Listener {
     /// The directory, which libpq takes as its host.
     fn directory(&self) -> PyResult<PathBuf> {
         self.socket.0.directory().map_err(error::raise)
+    }
+
+    /// The socket itself, for drivers that take its whole path.
+    fn path(&self) -> PyResult<PathBuf> {
+        self.socket.0.socket_path().map_err(error::raise)
     }
 
     /// Dials now, keeps the connection for the next driver that connects here, and returns the user to log in as.
@@ -64,12 +69,11 @@ impl Listener {
         engine: iamsql::Connector,
         instance: String,
         iam: bool,
-        options: ConnectOptions,
+        options: &ListenOptions,
     ) -> PyResult<Self> {
         let handle = runtime::handle(py)?;
         let _entered = handle.enter();
-        let options = ListenOptions::new().connect(options).require_same_pid(true);
-        let listener = engine.listen(&instance, &options).map_err(error::raise)?;
+        let listener = engine.listen(&instance, options).map_err(error::raise)?;
         let socket = Arc::new(Inner(listener));
         fork::watch(py, &socket);
         Ok(Listener {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use iamsql::Connection;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PySlice};
 
 use crate::channel::Channel;
 use crate::file::File;
@@ -22,6 +22,20 @@ impl Socket {
         let mut buffer = vec![0; size.min(LARGEST_READ)];
         let count = self.0.read(py, &mut buffer)?;
         Ok(PyBytes::new(py, &buffer[..count]))
+    }
+
+    /// The same into a writable buffer; how many bytes that were.
+    #[pyo3(signature = (buffer, size=0))]
+    fn recv_into(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>, size: usize) -> PyResult<usize> {
+        let room = match size {
+            0 => buffer.len()?,
+            size => size,
+        };
+        let bytes = self.recv(py, room)?;
+        let count = bytes.as_bytes().len();
+        // The stable ABI has no buffers before Python 3.11: Python itself copies.
+        buffer.set_item(PySlice::new(py, 0, count as isize, 1), bytes)?;
+        Ok(count)
     }
 
     /// Sends all of `data`, whatever kind of bytes it is.
@@ -53,6 +67,14 @@ impl Socket {
     fn settimeout(&self, timeout: Option<f64>) -> PyResult<()> {
         let limit = timeout.map(|limit| seconds("timeout", limit)).transpose()?;
         self.0.socket.set_timeout(limit);
+        Ok(())
+    }
+
+    /// How long all reads and writes from here on may take together, in seconds; `None` ends that, and every other limit.
+    #[pyo3(signature = (limit))]
+    fn set_deadline(&self, limit: Option<f64>) -> PyResult<()> {
+        let limit = limit.map(|limit| seconds("deadline", limit)).transpose()?;
+        self.0.set_deadline(limit);
         Ok(())
     }
 

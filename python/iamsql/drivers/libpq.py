@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import socket
-import weakref
 
 from ..errors import BY_CODE, Error
 
@@ -59,11 +57,6 @@ def refusal(error: Exception) -> str | None:
     return text.strip().splitlines()[0]
 
 
-def keep_from_children(connection: Any) -> None:
-    """Cuts `connection` off in a child that is forked while it is open: the two would mix their messages."""
-    _open.add(connection)
-
-
 def _own_name() -> str | None:
     try:
         import pwd
@@ -71,18 +64,6 @@ def _own_name() -> str | None:
         return pwd.getpwuid(os.geteuid()).pw_name
     except (ImportError, KeyError):
         return None
-
-
-def _cut_off() -> None:
-    ours, theirs = socket.socketpair()
-    theirs.close()
-    for connection in list(_open):
-        try:
-            os.dup2(ours.fileno(), connection.fileno(), inheritable=False)
-        except Exception:  # noqa: S110 - closed already, which each driver says in its own way
-            pass
-    ours.close()
-    _open.clear()
 
 
 _ENGINE_SAYS = re.compile(r"FATAL: +(.*)\n\S+ +(IAMSQL_[A-Z_]+)(?:\n\S+ +(.*))?")
@@ -93,8 +74,3 @@ _REFUSALS = (
     "no pg_hba.conf entry",
     "is not permitted to log in",
 )
-
-_open: weakref.WeakSet[Any] = weakref.WeakSet()
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_cut_off)

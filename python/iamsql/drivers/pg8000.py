@@ -14,7 +14,7 @@ NAME = "pg8000"
 def connect(login: Login) -> pg8000.dbapi.Connection:
     """A `pg8000.dbapi.Connection`, logged in."""
     socket, user = login.dial()
-    socket.settimeout(login.remaining())
+    socket.set_deadline(login.remaining())
     try:
         connection = pg8000.dbapi.connect(
             user,
@@ -37,7 +37,7 @@ def connect(login: Login) -> pg8000.dbapi.Connection:
         if text is None:
             raise
         raise login.refused(text, user) from error
-    socket.settimeout(None)
+    socket.set_deadline(None)
     return connection
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 
-from . import libpq
+from . import inherited, libpq
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def connect(login: Login) -> psycopg.Connection[Any]:
         if text is None:
             raise
         raise login.refused(text, user) from error
-    libpq.keep_from_children(connection)
+    inherited.keep_from_children(connection)
     return connection
 
 
@@ -50,5 +50,5 @@ async def connect_async(login: Login, loop: AbstractEventLoop) -> psycopg.AsyncC
         if text is None:
             raise
         raise await login.refused_async(loop, text, user) from error
-    libpq.keep_from_children(connection)
+    inherited.keep_from_children(connection)
     return connection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg2
 
-from . import libpq
+from . import inherited, libpq
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,5 +30,5 @@ def connect(login: Login) -> Any:
         if "timeout expired" in str(error):
             raise login.overdue() from error
         raise
-    libpq.keep_from_children(connection)
+    inherited.keep_from_children(connection)
     return connection

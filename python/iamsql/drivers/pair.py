@@ -1,0 +1,40 @@
+"""One end of a socket pair as a socket of gevent or eventlet, so that reading yields to the hub."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+from .inherited import keep_from_children
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class HubSocket(socket.socket):
+    """The replaced `socket.socket` around the engine's descriptor, with the two words that our own socket adds."""
+
+    failure: BaseException | None = None
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(fileno=descriptor)
+        self._deadline: float | None = None
+        keep_from_children(self)
+
+    def set_deadline(self, limit: float | None) -> None:
+        """How long all reads from here on may take together, in seconds; `None` ends that."""
+        self._deadline = None if limit is None else time.monotonic() + limit
+        self.settimeout(limit)
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        self._limit()
+        return super().recv_into(*args, **kwargs)
+
+    def recv(self, *args: Any, **kwargs: Any) -> bytes:
+        self._limit()
+        return super().recv(*args, **kwargs)
+
+    def _limit(self) -> None:
+        if self._deadline is not None:
+            self.settimeout(max(self._deadline - time.monotonic(), 0.001))
