@@ -66,6 +66,10 @@ fn router(world: Arc<World>) -> Router {
             "/sql/v1beta4/projects/{project}/instances/{call}",
             post(sqladmin::instance_call),
         )
+        .route(
+            "/sql/v1beta4/locations/{region}/dns/{call}",
+            get(sqladmin::resolve),
+        )
         .route("/emulator", get(control::information))
         .nest("/emulator/control", control::router(&world))
         .fallback(sqladmin::unknown_path)

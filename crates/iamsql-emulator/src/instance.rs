@@ -37,7 +37,8 @@ pub struct InstanceSpec {
     /// The flag `cloudsql.iam_authentication`. Default on.
     #[serde(default = "yes")]
     pub iam: bool,
-    /// `dnsNames` of the settings, as given (a final dot is kept). Under [`CaMode::Cas`] one is made up if none is given.
+    /// `dnsNames` of the settings, as given (a final dot is kept); one that ends in `.sql-psc.goog` is of Private Service
+    /// Connect. Under [`CaMode::Cas`] one is made up if none is given.
     #[serde(default)]
     pub dns_names: Vec<String>,
     /// Further names in the server certificate (`customSubjectAlternativeNames`).
@@ -47,6 +48,12 @@ pub struct InstanceSpec {
     /// addresses and none is given; in the certificate it is a name like the others.
     #[serde(default)]
     pub psc_dns_name: Option<String>,
+    /// `pscEnabled`. Default: whether [`AddressType::Psc`] is among the addresses.
+    #[serde(default)]
+    pub psc_enabled: Option<bool>,
+    /// Whether the settings tell `dnsName` alone, as they did before there were `dnsNames`. Default off.
+    #[serde(default)]
+    pub legacy_dns_name: bool,
     /// `databaseVersion`. Default: the PostgreSQL behind it, or `POSTGRES_17` for an echo.
     #[serde(default)]
     pub database_version: Option<String>,
@@ -196,6 +203,19 @@ impl InstanceSpec {
         self
     }
 
+    /// Makes `pscEnabled` say so whatever the addresses are. Default: whether [`AddressType::Psc`] is among them.
+    pub fn psc_enabled(mut self, enabled: bool) -> Self {
+        self.psc_enabled = Some(enabled);
+        self
+    }
+
+    /// Makes the settings tell `dnsName` alone, as they did before there were `dnsNames`: the PSC name if there is one.
+    /// Default false.
+    pub fn legacy_dns_name(mut self, legacy: bool) -> Self {
+        self.legacy_dns_name = legacy;
+        self
+    }
+
     /// Overrides `databaseVersion`, for example `MYSQL_8_0`.
     pub fn database_version(mut self, version: impl Into<String>) -> Self {
         self.database_version = Some(version.into());
@@ -255,6 +275,8 @@ impl InstanceSpec {
             dns_names: Vec::new(),
             custom_names: Vec::new(),
             psc_dns_name: None,
+            psc_enabled: None,
+            legacy_dns_name: false,
             database_version: None,
             reported_region: None,
             certificate: ServerCertificate::default(),

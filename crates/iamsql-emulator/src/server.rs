@@ -125,23 +125,28 @@ impl Instance {
         self.read().server.clone()
     }
 
-    /// The DNS names that the service manages, and where each one leads.
+    /// The DNS names that the service gave the instance.
+    pub(crate) fn managed_names(&self) -> Vec<String> {
+        let state = self.read();
+        let names = state.spec.dns_names.iter();
+        names.chain(&state.spec.psc_dns_name).cloned().collect()
+    }
+
+    /// The same, and where each one leads.
     pub(crate) fn dns_names(&self) -> Vec<(String, IpAddr)> {
-        let place = |name: &String| {
-            let wanted: &[AddressType] = if key(name).ends_with(".sql-psa.goog") {
-                &[AddressType::Private]
-            } else {
-                &[AddressType::Primary, AddressType::Private]
+        use AddressType::{Primary, Private, Psc};
+        let psc = self.read().spec.psc_dns_name.clone();
+        let place = |name: String| {
+            let wanted: &[AddressType] = match key(&name) {
+                _ if psc.as_ref() == Some(&name) => &[Psc],
+                name if name.ends_with(".sql-psc.goog") => &[Psc],
+                name if name.ends_with(".sql-psa.goog") => &[Private],
+                _ => &[Primary, Private, Psc],
             };
             let address = wanted.iter().find_map(|kind| self.addresses.get(kind))?;
-            Some((name.clone(), address.ip()))
+            Some((name, address.ip()))
         };
-        self.read()
-            .spec
-            .dns_names
-            .iter()
-            .filter_map(place)
-            .collect()
+        self.managed_names().into_iter().filter_map(place).collect()
     }
 
     pub(crate) fn client_authority(&self) -> Arc<Authority> {

@@ -1,26 +1,30 @@
-//! The two calls of the Cloud SQL Admin API that connectors make: an instance's settings, and a client certificate.
+//! The calls of the Cloud SQL Admin API that connectors make: an instance's settings, by its name or a DNS name of its, and
+//! a client certificate.
 
 pub(crate) mod error;
+mod resolve;
+mod settings;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use aws_lc_rs::digest;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+pub(crate) use self::resolve::resolve;
+
 use self::error::ApiError;
-use crate::authority::{hex, public_key, sign_client};
+use self::settings::settings;
+use crate::authority::{public_key, sign_client};
 use crate::caller::Caller;
 use crate::faults::Endpoint;
 use crate::http::{Asked, Peer, Shape, exchange};
-use crate::instance::{AddressType, CaMode};
 use crate::principal::Role;
 use crate::server::Instance;
 use crate::session::Login;
@@ -45,7 +49,7 @@ pub(crate) async fn connect_settings(
         shape: Shape::Api,
     };
     let respond = async || match permitted(&caller, &world, &project, instance.as_deref()) {
-        Ok(instance) => axum::Json(settings(&world, instance).await).into_response(),
+        Ok(instance) => axum::Json(settings(&world, instance)).into_response(),
         Err(error) => error.into_response(),
     };
     exchange(&world, &peer, &headers, asked, respond).await
@@ -131,71 +135,6 @@ fn permitted<'a>(
             "instanceDoesNotExist",
         )
     })
-}
-
-async fn settings(world: &World, instance: &Instance) -> Value {
-    let spec = instance.spec();
-    let trust = instance.server_trust();
-    let addresses: Vec<Value> = instance
-        .addresses
-        .iter()
-        .filter_map(|(kind, address)| {
-            let kind = match kind {
-                AddressType::Primary => "PRIMARY",
-                AddressType::Private => "PRIVATE",
-                // Known by its DNS name alone.
-                AddressType::Psc => return None,
-            };
-            Some(json!({ "type": kind, "ipAddress": address.ip().to_string() }))
-        })
-        .collect();
-    let mut settings = json!({
-        "kind": "sql#connectSettings",
-        "region": spec.reported_region.as_deref().unwrap_or(&instance.name.region),
-        "backendType": "SECOND_GEN",
-        "databaseVersion": world.database_version(&spec),
-        "ipAddresses": addresses,
-        "serverCaCert": {
-            "kind": "sql#sslCert",
-            "certSerialNumber": trust.authority.serial,
-            "cert": trust.pem,
-            "commonName": format!("C=US,O=Google\\, Inc,CN={},dnQualifier={}", trust.authority.common_name, trust.authority.qualifier),
-            "sha1Fingerprint": hex(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &trust.authority.certificate).as_ref()),
-            "instance": instance.name.instance,
-            "createTime": timestamp(trust.authority.created),
-            "expirationTime": timestamp(trust.authority.expires),
-        },
-    });
-    let fields = settings.as_object_mut().expect("an object above");
-    let mode = serde_json::to_value(spec.ca_mode).expect("a plain enum");
-    if spec.ca_mode != CaMode::Unspecified {
-        fields.insert("serverCaMode".to_string(), mode);
-    }
-    names(fields, &spec.dns_names, &spec.custom_names);
-    settings
-}
-
-/// DNS names as the service lists them, and nothing at all where there are none.
-fn names(fields: &mut Map<String, Value>, dns_names: &[String], custom_names: &[String]) {
-    if let Some(first) = dns_names.first() {
-        fields.insert("dnsName".to_string(), json!(first));
-    }
-    let service = dns_names.iter().map(|name| {
-        json!({ "name": name, "connectionType": "PRIVATE_SERVICES_ACCESS", "dnsScope": "INSTANCE", "recordManager": "CLOUD_SQL_AUTOMATION" })
-    });
-    let custom = custom_names.iter().map(
-        |name| json!({ "name": name, "connectionType": "CUSTOM_SAN", "dnsScope": "INSTANCE" }),
-    );
-    let all: Vec<Value> = service.chain(custom).collect();
-    if !all.is_empty() {
-        fields.insert("dnsNames".to_string(), json!(all));
-    }
-    if !custom_names.is_empty() {
-        fields.insert(
-            "customSubjectAlternativeNames".to_string(),
-            json!(custom_names),
-        );
-    }
 }
 
 fn ephemeral_certificate(

@@ -31,6 +31,7 @@ export async function startEmulator() {
   }
   return {
     url: ready.url,
+    dns: ready.dns,
     user: ready.users[0].name,
     password: ready.users[0].password,
     control: (path, body, method = 'POST') => control(ready, path, body, method),

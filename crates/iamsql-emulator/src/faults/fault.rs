@@ -45,6 +45,8 @@ pub enum Endpoint {
     ConnectSettings,
     /// `POST …:generateEphemeralCert`.
     GenerateEphemeralCert,
+    /// `GET …:resolveConnectSettings`.
+    ResolveConnectSettings,
     /// Accepting connections on port 3307.
     Tcp,
     /// What happens on an accepted connection to port 3307.

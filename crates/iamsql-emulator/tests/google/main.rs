@@ -6,6 +6,7 @@ mod dns;
 mod faults;
 mod guard;
 mod metadata;
+mod names;
 mod server;
 mod sqladmin;
 mod token;
