@@ -4,18 +4,20 @@ import type { Socket } from 'node:net'
 
 import { tokenSource } from './auth.js'
 import { misuse, toError } from './errors.js'
-import { native, type NativeConnectOptions, type NativeConnector } from './native.js'
+import { native, type NativeConnectOptions, type NativeConnector, type NativeListenOptions } from './native.js'
 import {
   AuthTypes,
   type ConnectionOptions,
   type ConnectorOptions,
   type DriverOptions,
   IpAddressTypes,
+  type SocketConnectionOptions,
   type TediousDriverOptions,
   toNativeConnectOptions,
   toNativeConnectorOptions,
   type UserOptions,
 } from './options.js'
+import { LocalProxies } from './proxy.js'
 
 /**
  * Connects database drivers to Cloud SQL instances as this process's Google identity.
@@ -29,6 +31,7 @@ import {
  */
 export class Connector {
   readonly #native: NativeConnector
+  readonly #proxies = new LocalProxies()
 
   /**
    * Chooses credentials, reading a file if that is where they are; contacts nobody.
@@ -78,13 +81,23 @@ export class Connector {
     return settled(() => this.#native.user(instance))
   }
 
-  /** Not available yet: rejects with `IAMSQL_CONFIG`. For tools that take only a path or a URL, use `iamsql-proxy`. */
-  async startLocalProxy(_options: object): Promise<void> {
-    throw misuse('startLocalProxy is not available yet', { advice: 'run iamsql-proxy beside the application' })
+  /**
+   * Listens at a Unix socket that leads to the instance, for what takes only a path or a URL, until `close()`.
+   *
+   * Only processes of this process's own user may connect: with `authType: 'IAM'` they log in as its principal. A socket
+   * named `.s.PGSQL.5432` is what PostgreSQL's own library looks for in a directory that it is given as the host.
+   *
+   * Rejects as `getOptions()` does, and with a system code such as `EADDRINUSE` if the path cannot be bound.
+   */
+  async startLocalProxy(options: SocketConnectionOptions): Promise<void> {
+    const listen = listenOptions(options)
+    const { instance, chosen } = await this.#warm(options)
+    this.#proxies.add(translated(() => this.#native.listen(instance, chosen, listen)))
   }
 
-  /** Ends dials in flight and refuses new ones with `ERRCLOSED`. Open connections live on. May be called again. */
+  /** Ends local proxies and dials in flight, and refuses new ones with `ERRCLOSED`. Open connections live on. May be called again. */
   close(): void {
+    this.#proxies.close()
     this.#native.close()
   }
 
@@ -94,16 +107,30 @@ export class Connector {
   }
 
   async #streams(options: ConnectionOptions): Promise<() => Socket> {
-    const instance = named(options.instanceConnectionName, options.domainName)
-    if (options.ipType === IpAddressTypes.PSC) {
-      throw misuse('ipType PSC is not supported yet', { advice: 'use PUBLIC, PRIVATE or AUTO' })
-    }
-    const chosen: NativeConnectOptions = toNativeConnectOptions(options)
-    await settled(() => this.#native.warm(instance, chosen))
+    const { instance, chosen } = await this.#warm(options)
     // Loaded here, since node:net is half of what importing this package would cost.
     const { tunnel } = require('./socket.js') as typeof import('./socket.js')
     return () => tunnel(() => this.#native.pair(instance, chosen))
   }
+
+  async #warm(options: ConnectionOptions): Promise<{ instance: string; chosen: NativeConnectOptions }> {
+    const instance = named(options.instanceConnectionName, options.domainName)
+    if (options.ipType === IpAddressTypes.PSC) {
+      throw misuse('ipType PSC is not supported yet', { advice: 'use PUBLIC, PRIVATE or AUTO' })
+    }
+    const chosen = toNativeConnectOptions(options)
+    await settled(() => this.#native.warm(instance, chosen))
+    return { instance, chosen }
+  }
+}
+
+function listenOptions({ listenOptions }: SocketConnectionOptions): NativeListenOptions {
+  const { path, readableAll, writableAll } = listenOptions ?? {}
+  if (typeof path !== 'string' || path === '') throw misuse('listenOptions.path is missing')
+  if (process.platform === 'win32') {
+    throw misuse('startLocalProxy is not on Windows yet', { advice: 'use getOptions(), or run iamsql-proxy' })
+  }
+  return { path, readableAll: readableAll ?? false, writableAll: writableAll ?? false }
 }
 
 function named(instance: string | undefined, domainName?: string): string {

@@ -1,15 +1,21 @@
 // The same objects as `require('iamsql')`: loaded both ways, there is still one Connector class.
 export {
+  AuthClient,
   AuthTypes,
   type ConnectionOptions,
   Connector,
   type ConnectorOptions,
+  cooldownBackoff,
   type DriverOptions,
   type ErrorCode,
+  GoogleAuth,
   IamsqlError,
   IpAddressTypes,
   RefreshStrategies,
+  type SocketConnectionOptions,
+  type SqlDataState,
   type TediousDriverOptions,
   type TokenGiver,
+  type UnixSocketOptions,
   type UserOptions,
 } from './index.js'

@@ -4,8 +4,10 @@
  * @packageDocumentation
  */
 export type { TokenGiver } from './auth.js'
+export { cooldownBackoff, type SqlDataState } from './compatibility.js'
 export { Connector } from './connector.js'
 export { type ErrorCode, IamsqlError } from './errors.js'
+export { AuthClient, GoogleAuth } from './google.js'
 export {
   AuthTypes,
   type ConnectionOptions,
@@ -13,6 +15,8 @@ export {
   type DriverOptions,
   IpAddressTypes,
   RefreshStrategies,
+  type SocketConnectionOptions,
   type TediousDriverOptions,
+  type UnixSocketOptions,
   type UserOptions,
 } from './options.js'

@@ -32,6 +32,19 @@ export interface NativeConnector {
   user(instance: string): Promise<string>
   /** Throws a {@link Failure}, as all synchronous calls here do. */
   pair(instance: string, options: NativeConnectOptions): NativePair
+  /** Binds a Unix socket that leads to the instance. Throws a {@link Failure}. */
+  listen(instance: string, options: NativeConnectOptions, listen: NativeListenOptions): NativeProxy
+  close(): void
+}
+
+export interface NativeListenOptions {
+  path: string
+  readableAll?: boolean
+  writableAll?: boolean
+}
+
+export interface NativeProxy {
+  /** Stops listening and removes the socket. */
   close(): void
 }
 
@@ -47,6 +60,8 @@ export interface NativePair {
 interface Native {
   /** The kinds that the engine knows. */
   errorCodes(): string[]
+  /** Has the engine's warnings told to `hear`. */
+  onWarning(hear: (text: string) => void): void
   Connector: new (options: NativeConnectorOptions, ask?: (scope: string) => Promise<NativeToken>) => NativeConnector
 }
 
@@ -54,7 +69,10 @@ let loaded: Native | undefined
 
 /** The addon, loaded on first use, so that importing this package costs and fails at nothing. */
 export function native(): Native {
-  loaded ??= load()
+  if (loaded === undefined) {
+    loaded = load()
+    loaded.onWarning((text) => process.emitWarning(text, { type: 'IamsqlWarning' }))
+  }
   return loaded
 }
 

@@ -75,6 +75,21 @@ export interface ConnectionOptions {
   limitRateInterval?: number
 }
 
+/** Where `startLocalProxy()` listens. */
+export interface UnixSocketOptions {
+  /** The socket's path, at most 107 bytes; it must be free. */
+  path: string | undefined
+  /** Whether other users may read the socket's file, which on Linux does not let them connect. Default `false`. */
+  readableAll?: boolean | undefined
+  /** Whether other users may connect. Default `false`; refused with `authType: 'IAM'`, since they would log in as this process's principal. */
+  writableAll?: boolean | undefined
+}
+
+/** What `startLocalProxy()` takes. */
+export interface SocketConnectionOptions extends ConnectionOptions {
+  listenOptions: UnixSocketOptions
+}
+
 /** What `user()` takes. */
 export interface UserOptions {
   /** `PROJECT:REGION:INSTANCE`. Its database engine decides how the principal's user is spelled. */

@@ -24,11 +24,14 @@ function run(source, env = {}) {
     }, 30_000)
     child.once('close', (code, signal) => {
       clearTimeout(limit)
-      if (code === 0 && printed.stderr === '') resolve(printed.stdout.trim())
+      if (code === 0 && printed.stderr.replace(EMULATED, '') === '') resolve(printed.stdout.trim())
       else reject(new Error(`ended with ${code ?? signal}: ${printed.stderr}`))
     })
   })
 }
+
+/** The engine's one warning that an emulator is in use. */
+const EMULATED = /^\(node:\d+\) IamsqlWarning: an emulator stands in for Google Cloud .*\n\(Use .*\n/
 
 const CONNECTOR = `
   import { once } from 'node:events'
@@ -122,6 +125,54 @@ test('worker threads connect, end in the middle of a dial, and leave the others 
     console.log(String((await once(socket, 'data'))[0]))
     socket.destroy()`, { INSTANCE: instance, SLOW: slow })
   assert.deepEqual(printed.split('\n'), ['from a worker from a worker', 'from a worker from a worker', 'from the main thread'])
+})
+
+test('what the engine warns of is a warning of the process, once', async () => {
+  const printed = await run(`const told = []
+    process.on('warning', ({ name, message }) => told.push([name, message]))
+    ${CONNECTOR}
+    new Connector()
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    console.log(JSON.stringify(told))`)
+  const [[name, message], ...more] = JSON.parse(printed)
+  assert.equal(name, 'IamsqlWarning')
+  assert.match(message, /^an emulator stands in for Google Cloud emulator=http:\/\/127\./)
+  assert.deepEqual(more, [])
+})
+
+test('a worker thread that loads first hears the warnings, and another does once it has ended', async () => {
+  const printed = await run(`
+    import { once } from 'node:events'
+    import { Worker } from 'node:worker_threads'
+    import { Connector } from 'iamsql'
+    const worker = new Worker("new (require('iamsql').Connector)(); process.on('warning', ({ message }) => require('worker_threads').parentPort.postMessage(message)); setTimeout(() => {}, 200)", { eval: true, execArgv: [] })
+    const [message] = await once(worker, 'message')
+    console.log(message.slice(0, 25))
+    await once(worker, 'exit')
+    const connector = new Connector()
+    const heard = once(process, 'warning')
+    const path = process.env.SOCKET
+    await connector.startLocalProxy({ instanceConnectionName: process.env.INSTANCE, listenOptions: { path } })
+    const { connect } = await import('node:net')
+    connect(path).on('error', () => {}).on('close', () => {})
+    console.log((await heard)[0].message.slice(0, 44))
+    connector.close()`, { INSTANCE: await refusing(), SOCKET: `/tmp/iamsql-warnings-${process.pid}.sock`, NODE_NO_WARNINGS: '1' })
+  assert.deepEqual(printed.split('\n'), ['an emulator stands in for', 'a client of a local proxy got no session err'])
+})
+
+/** An instance whose port refuses. */
+async function refusing() {
+  const instance = await emulator.instance()
+  await emulator.fault({ endpoint: 'tcp', effect: { kind: 'refuse' }, instance })
+  return instance
+}
+
+test('a local proxy keeps the process alive until the connector is closed', async () => {
+  const started = Date.now()
+  await run(`${CONNECTOR}
+    await connector.startLocalProxy({ instanceConnectionName: process.env.DEMO, listenOptions: { path: process.env.SOCKET } })
+    setTimeout(() => connector.close(), 1_500).unref()`, { SOCKET: `/tmp/iamsql-alive-${process.pid}.sock` })
+  assert.ok(Date.now() - started >= 1_500)
 })
 
 test('no descriptor of ours reaches a child, and none stays when sockets have closed', async () => {

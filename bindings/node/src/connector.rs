@@ -1,6 +1,6 @@
 //! `NativeConnector` of `node/src/native.ts`: one engine call per method.
 
-use iamsql::Connector;
+use iamsql::{Connector, LocalProxyOptions};
 use napi::Env;
 use napi::bindgen_prelude::{Function, Object, Promise};
 use napi_derive::napi;
@@ -9,6 +9,8 @@ use crate::credentials::{self, GivenToken};
 use crate::error::{promise, thrown};
 use crate::options::{ConnectorOptions, NativeConnectOptions};
 use crate::pair::Pair;
+use crate::proxy::{NativeListenOptions, Proxy};
+use crate::runtime;
 
 /// The engine's connector.
 #[napi(js_name = "Connector")]
@@ -69,6 +71,30 @@ impl NativeConnector {
             .try_into()
             .and_then(|options| self.connector.pair(&instance, &options))
             .map(Pair::from)
+            .map_err(|error| thrown(&env, &error))
+    }
+
+    /// A Unix socket at a path, which leads to the instance.
+    #[napi]
+    pub fn listen(
+        &self,
+        env: Env,
+        instance: String,
+        options: NativeConnectOptions,
+        listen: NativeListenOptions,
+    ) -> napi::Result<Proxy> {
+        let open = || {
+            let runtime = runtime::handle()?;
+            let _entered = runtime.enter();
+            let options = LocalProxyOptions::new()
+                .connect(options.try_into()?)
+                .readable_all(listen.readable_all.unwrap_or_default())
+                .writable_all(listen.writable_all.unwrap_or_default());
+            self.connector
+                .local_proxy(&instance, &listen.path, &options)
+        };
+        open()
+            .map(Proxy::from)
             .map_err(|error| thrown(&env, &error))
     }
 

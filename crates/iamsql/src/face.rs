@@ -7,6 +7,7 @@
 //! | [`nonblocking`] | drivers with an event loop of their own |
 //! | [`pair`] | whoever adopts a file descriptor |
 //! | [`listener`] | drivers that take a path only |
+//! | [`local_proxy`] | tools that read a path of the user's choice |
 //! | [`relay`] | clients of somebody else's listener: the proxy's |
 
 #[cfg(unix)]
@@ -15,6 +16,8 @@ pub(crate) mod blocking;
 pub(crate) mod directory;
 #[cfg(unix)]
 pub(crate) mod listener;
+#[cfg(unix)]
+pub(crate) mod local_proxy;
 #[cfg(unix)]
 pub(crate) mod nonblocking;
 #[cfg(unix)]

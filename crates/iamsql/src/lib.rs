@@ -26,6 +26,7 @@ pub use face::stream::Stream;
 pub use face::{
     blocking::BlockingSocket,
     listener::{ListenOptions, PrivateListener},
+    local_proxy::{LocalProxy, LocalProxyOptions},
     nonblocking::NonBlockingSocket,
     pair::Pair,
     pump::{Local, SessionEnd},
