@@ -51,7 +51,8 @@ class Connector:
     credential files but uses no network.
 
     Args:
-        ip_type: which address to dial, `"PUBLIC"` (default), `"PRIVATE"` or `"AUTO"`.
+        ip_type: which address to dial, `"PUBLIC"`, `"PRIVATE"`, `"PSC"` or `"AUTO"`. Default: `"PUBLIC"` for Cloud SQL,
+            `"PRIVATE"` for AlloyDB.
         enable_iam_auth: True logs in as the IAM principal, False with a user and password. Default `None`: IAM for
             every connect that names neither user nor password.
         timeout: seconds that one connect may take, from the first lookup to a connection that has logged in.
@@ -69,6 +70,10 @@ class Connector:
         credentials_json: credentials as JSON text.
         token: a ready access token for the Admin API.
         login_token: a ready token for the login, with `token`; it should have the scope `sqlservice.login` alone.
+        login_credentials: who logs in to the database, if not who calls the API; what `credentials` may be.
+        login_scope: what a login token may do, `"NARROW"` (default: nothing but log in, unless the credentials can only
+            give more) or `"STRICT"` (never more).
+        alloydb_api_endpoint: another AlloyDB API, as in `"https://alloydb.googleapis.com"`. It sees your API token.
         emulator_host: `HOST:PORT` of an `iamsql-emulator`. Default `IAMSQL_EMULATOR_HOST`.
 
     Raises:
@@ -78,7 +83,7 @@ class Connector:
 
     def __init__(
         self,
-        ip_type: Any = "PUBLIC",
+        ip_type: Any = None,
         enable_iam_auth: bool | None = None,
         timeout: float = 30,
         credentials: CredentialsLike | None = None,
@@ -94,21 +99,27 @@ class Connector:
         credentials_json: str | None = None,
         token: str | None = None,
         login_token: str | None = None,
+        login_credentials: CredentialsLike | None = None,
+        login_scope: Any = None,
+        alloydb_api_endpoint: str | None = None,
         emulator_host: str | None = None,
     ) -> None:
         _refuse_resolver(resolver)
         self._universe_domain = universe_domain
-        self._ip_type = _word("ip_type", ip_type)
+        self._ip_type = None if ip_type is None else _word("ip_type", ip_type)
         self._enable_iam_auth = _flag("enable_iam_auth", enable_iam_auth)
         self._timeout = _seconds("timeout", timeout)
-        self._listeners: dict[tuple[str, str, bool, float], _native.Listener] = {}
+        self._listeners: dict[tuple[str, str | None, bool, float], _native.Listener] = {}
         self._native = _native.Connector(
             ip_type=self._ip_type,
             iam=self._enable_iam_auth,
             timeout=self._timeout,
             credentials=_credentials(credentials, credentials_json, token, login_token, universe_domain),
-            quota_project=quota_project,
+            login_credentials=_adopt(login_credentials, universe_domain),
+            login_scope=None if login_scope is None else _word("login_scope", login_scope),
+            quota_project=quota_project or getattr(credentials, "quota_project_id", None),
             admin_endpoint=sqladmin_api_endpoint,
+            alloydb_endpoint=alloydb_api_endpoint,
             user_agent=_user_agent(user_agent),
             universe_domain=universe_domain,
             refresh_strategy=_word("refresh_strategy", refresh_strategy),
@@ -204,6 +215,11 @@ class Connector:
             same_process=False,
         )
         return Listener(native)
+
+    def database_version(self, instance_connection_string: str) -> str:
+        """What the instance runs, as the API spells it: `"POSTGRES_16"`, `"MYSQL_8_0"`."""
+        version: str = hub.wait_for(self._native.database_version, instance_connection_string)
+        return version
 
     def user(self, instance_connection_string: str, given: str | None = None) -> str:
         """The database user that these credentials log in as, spelled as the instance's engine wants it; or `given`, a
@@ -306,6 +322,10 @@ def _credentials(
         return _native.Credentials.json(json)
     if token is not None:
         return _native.Credentials.tokens(token, login_token)
+    return _adopt(given, universe_domain)
+
+
+def _adopt(given: CredentialsLike | None, universe_domain: str | None) -> _native.Credentials | None:
     if given is None:
         return None
     from .credentials import adopt

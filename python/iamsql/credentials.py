@@ -15,8 +15,9 @@ class TokenSource(Protocol):
     def token(self, scope: str) -> tuple[str, float | None, str | None]:
         """An access token, its expiry in seconds since 1970, and the principal's e-mail; `None` where unknown.
 
-        `scope` is a URL that ends in `sqlservice.admin` for the Admin API, in `sqlservice.login` for the login. A login
-        token carries that scope and nothing broader.
+        `scope` is a URL that ends in `sqlservice.admin` or `cloud-platform` for the APIs, in `sqlservice.login` or
+        `alloydb.login` for the login. A login token carries that scope and nothing broader; if there is no such, say so
+        with a fourth value, True.
         """
 
     def principal(self) -> str | None:
@@ -55,19 +56,18 @@ class GoogleAuth:
         if own != configured:
             raise ConfigError(f"the credentials are of the universe {own}, the connector is of {configured}")
         self._credentials = credentials
-        self._scoped = {
-            _API: _scoped(credentials, _API, narrow=False),
-            _LOGIN: _scoped(credentials, _LOGIN, narrow=True),
-        }
+        self._scoped: dict[str, tuple[Any, bool]] = {}
 
-    def token(self, scope: str) -> tuple[str, float | None, str | None]:
-        credentials = self._scoped[scope]
-        if scope == _LOGIN or not credentials.valid:
+    def token(self, scope: str) -> tuple[str, float | None, str | None, bool]:
+        if scope not in self._scoped:
+            self._scoped[scope] = _scoped(self._credentials, scope)
+        credentials, broad = self._scoped[scope]
+        if not credentials.valid or (_is_login(scope) and not broad):
             credentials.refresh(_request())
-        return credentials.token, _seconds_since_1970(credentials.expiry), self.principal()
+        return credentials.token, _seconds_since_1970(credentials.expiry), self.principal(), broad
 
     def principal(self) -> str | None:
-        for credentials in (*self._scoped.values(), self._credentials):
+        for credentials in (*(scoped for scoped, _ in self._scoped.values()), self._credentials):
             for name in ("service_account_email", "account"):
                 email = getattr(credentials, name, None)
                 if isinstance(email, str) and "@" in email:
@@ -78,23 +78,28 @@ class GoogleAuth:
         return f"<GoogleAuth {type(self._credentials).__name__}>"
 
 
-def _scoped(credentials: Any, scope: str, *, narrow: bool) -> Any:
-    """A copy for `scope`. Credentials whose scope is fixed are taken as they are for the API, never for the login."""
+def _scoped(credentials: Any, scope: str) -> tuple[Any, bool]:
+    """A copy for `scope`, and whether it may do more than that. For the API credentials may be as they are."""
+    narrow = _is_login(scope)
     if callable(getattr(credentials, "with_scopes", None)) and (narrow or credentials.requires_scopes):
-        return credentials.with_scopes([scope])
+        return credentials.with_scopes([scope]), False
     if not narrow:
-        return credentials
+        return credentials, False
+    if list(getattr(credentials, "scopes", None) or ()) == [scope]:
+        return credentials, False
     if not hasattr(credentials, "_scopes"):
-        raise ConfigError(
-            f"{type(credentials).__name__} cannot be narrowed to {scope}; give a TokenSource or token= and login_token="
-        )
+        return credentials, True
     import copy
 
     narrowed = copy.copy(credentials)
     narrowed._scopes = [scope]
     narrowed.token = None
     narrowed.expiry = None
-    return narrowed
+    return narrowed, False
+
+
+def _is_login(scope: str) -> bool:
+    return scope.endswith(".login")
 
 
 def _request() -> Any:
@@ -115,7 +120,3 @@ def _seconds_since_1970(expiry: Any) -> float | None:
     import calendar
 
     return calendar.timegm(expiry.utctimetuple())
-
-
-_API = "https://www.googleapis.com/auth/sqlservice.admin"
-_LOGIN = "https://www.googleapis.com/auth/sqlservice.login"

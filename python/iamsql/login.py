@@ -30,7 +30,7 @@ class Login:
         arguments: dict[str, Any],
         *,
         iam: bool | None,
-        ip_type: str,
+        ip_type: str | None,
         timeout: float,
     ) -> None:
         if not isinstance(instance, str):

@@ -17,8 +17,9 @@ pub(crate) struct Connector(iamsql::Connector);
 #[pymethods]
 impl Connector {
     #[new]
-    #[pyo3(signature = (*, ip_type=None, iam=None, timeout=None, credentials=None, quota_project=None, admin_endpoint=None,
-                        user_agent=None, universe_domain=None, refresh_strategy=None, emulator_host=None))]
+    #[pyo3(signature = (*, ip_type=None, iam=None, timeout=None, credentials=None, login_credentials=None, login_scope=None,
+                        quota_project=None, admin_endpoint=None, alloydb_endpoint=None, user_agent=None,
+                        universe_domain=None, refresh_strategy=None, emulator_host=None))]
     #[expect(clippy::too_many_arguments, reason = "one per option, all by name")]
     fn new(
         py: Python<'_>,
@@ -26,8 +27,11 @@ impl Connector {
         iam: Option<bool>,
         timeout: Option<f64>,
         credentials: Option<PyRef<'_, Credentials>>,
+        login_credentials: Option<PyRef<'_, Credentials>>,
+        login_scope: Option<&str>,
         quota_project: Option<&str>,
         admin_endpoint: Option<&str>,
+        alloydb_endpoint: Option<&str>,
         user_agent: Option<&str>,
         universe_domain: Option<&str>,
         refresh_strategy: Option<&str>,
@@ -46,11 +50,20 @@ impl Connector {
         if let Some(credentials) = credentials {
             builder = builder.credentials(credentials.0.clone());
         }
+        if let Some(credentials) = login_credentials {
+            builder = builder.login_credentials(credentials.0.clone());
+        }
+        if let Some(scope) = login_scope {
+            builder = builder.login_scope(scope.parse().map_err(error::raise)?);
+        }
         if let Some(project) = quota_project {
             builder = builder.quota_project(project);
         }
         if let Some(endpoint) = admin_endpoint {
             builder = builder.dangerous_admin_endpoint(endpoint);
+        }
+        if let Some(endpoint) = alloydb_endpoint {
+            builder = builder.dangerous_alloydb_endpoint(endpoint);
         }
         if let Some(agent) = user_agent {
             builder = builder.user_agent(agent);

@@ -36,7 +36,7 @@ impl Credentials {
         ))
     }
 
-    /// An object with `token(scope) -> (token, expiry, principal)` and `principal() -> str | None`.
+    /// An object with `token(scope) -> (token, expiry, principal[, broad])` and `principal() -> str | None`.
     ///
     /// `scope` is the OAuth scope's URL; `expiry` is in seconds since 1970, or `None`. Called on a thread of the engine's own.
     #[staticmethod]
@@ -56,8 +56,11 @@ struct PythonSource(Arc<Py<PyAny>>);
 impl TokenSource for PythonSource {
     async fn token(&self, scope: Scope) -> iamsql::Result<Token> {
         self.call(move |source| {
-            let (token, expiry, principal): (String, Option<f64>, Option<String>) =
-                source.call_method1("token", (scope.url(),))?.extract()?;
+            let answer = source.call_method1("token", (scope.url(),))?;
+            let broad = answer.len()? == 4 && answer.get_item(3)?.is_truthy()?;
+            let expiry: Option<f64> = answer.get_item(1)?.extract()?;
+            let principal: Option<String> = answer.get_item(2)?.extract()?;
+            let token: String = answer.get_item(0)?.extract()?;
             let mut token = Token::new(Secret::new(token));
             let expiry = expiry.and_then(|expiry| Duration::try_from_secs_f64(expiry).ok());
             if let Some(expires) = expiry.and_then(|expiry| UNIX_EPOCH.checked_add(expiry)) {
@@ -65,6 +68,9 @@ impl TokenSource for PythonSource {
             }
             if let Some(principal) = principal {
                 token = token.of_principal(principal);
+            }
+            if broad {
+                token = token.broad();
             }
             Ok(token)
         })

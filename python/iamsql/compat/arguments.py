@@ -13,9 +13,7 @@ def require_google_auth(credentials: Any) -> None:
     except ImportError:
         return
     if not isinstance(credentials, Credentials):
-        raise TypeError(
-            f"credentials must be of type google.auth.credentials.Credentials, got {type(credentials)}"
-        )
+        raise TypeError(f"credentials must be of type google.auth.credentials.Credentials, got {type(credentials)}")
 
 
 def require_same_universe(credentials: Any, universe_domain: str | None) -> None:
@@ -24,8 +22,8 @@ def require_same_universe(credentials: Any, universe_domain: str | None) -> None
     own = getattr(credentials, "universe_domain", None) or configured
     if own != configured:
         raise ValueError(
-            f"The configured universe domain ({configured}) does not match the universe domain found in the credentials "
-            f"({own}). If you haven't configured the universe domain explicitly, `googleapis.com` is the default."
+            f"The configured universe domain ({configured}) does not match the universe domain found in the "
+            f"credentials ({own}). If you haven't configured the universe domain explicitly, `googleapis.com` is the default."
         )
 
 

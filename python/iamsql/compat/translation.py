@@ -39,9 +39,9 @@ def mixed(error: Error, official: type[BaseException], **attributes: Any) -> Err
 
 
 def plain(error: Error, official: type[Error], message: str) -> Error:
-    """An `official` exception with the official `message`, and what we know beyond it."""
+    """An `official` exception with the official `message`. What we know beyond it, its cause says."""
     translated = official(message)
-    for name in ("advice", "instance", "http_status", "retry_at"):
+    for name in ("instance", "http_status", "retry_at"):
         setattr(translated, name, getattr(error, name))
     translated.__cause__ = error
     return translated

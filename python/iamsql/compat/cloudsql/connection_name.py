@@ -6,9 +6,7 @@ import re
 from dataclasses import dataclass
 
 CONN_NAME_REGEX = re.compile("([^:]+(:[^:]+)?):([^:]+):([^:]+)")
-DOMAIN_NAME_REGEX = re.compile(
-    r"^(?:[_a-z0-9](?:[_a-z0-9-]{0,61}[a-z0-9])?\.)+(?:[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?)?$"
-)
+DOMAIN_NAME_REGEX = re.compile(r"^(?:[_a-z0-9](?:[_a-z0-9-]{0,61}[a-z0-9])?\.)+(?:[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?)?$")
 
 
 @dataclass

@@ -91,9 +91,6 @@ class Connector:
                 user_agent=user_agent or None,
                 universe_domain=universe_domain or None,
                 refresh_strategy=refresh_strategy.value,
-                failover_period=failover_period if self._resolver.takes_domains else 0,
-                dns_servers=self._resolver.servers,
-                sql_data_endpoint=sql_data_endpoint or None,
             )
         except Error as error:
             raise official(error) from error.__cause__
@@ -104,7 +101,7 @@ class Connector:
         return self._connector.universe_domain
 
     def connect(self, instance_connection_string: str, driver: str, **kwargs: Any) -> Any:
-        """A connection of `driver`: `"pg8000"`, `"psycopg"`, `"pymysql"`, `"pytds"`, or `"asyncpg"` on a loop of its own.
+        """A connection of `driver`: `"pg8000"`, `"psycopg"`, `"pymysql"`, `"pytds"`, or `"asyncpg"` on its own loop.
 
         Takes the driver's arguments, `user`, `password`, `db` or `database`, and for this connect alone
         `enable_iam_auth`, `ip_type` and `timeout`.
@@ -266,7 +263,7 @@ class _Resolution:
     """A resolver class as the engine uses it: by itself, or by calling back."""
 
     def __init__(self, resolver: type[Any]) -> None:
-        self.takes_domains = not (isinstance(resolver, type) and issubclass(resolver, DefaultResolver))
+        self.takes_domains = not issubclass(resolver, DefaultResolver)
         self.servers: list[str] | None = None
         self._called_back: Any = None
         if resolver in (DefaultResolver, DnsResolver):

@@ -59,8 +59,8 @@ class DriverMapping(Enum):
         mapping = DriverMapping[driver.upper()]
         if not engine_version.startswith(mapping.value):
             raise IncompatibleDriverError(
-                f"Database driver '{driver}' is incompatible with database version '{engine_version}'. Given driver can "
-                f"only be used with Cloud SQL {mapping.value} databases."
+                f"Database driver '{driver}' is incompatible with database version '{engine_version}'. Given driver "
+                f"can only be used with Cloud SQL {mapping.value} databases."
             )
 
 

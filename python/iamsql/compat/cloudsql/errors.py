@@ -29,8 +29,8 @@ def official(
         return translation.plain(
             error,
             AutoIAMAuthNotSupported,
-            f"'{version}' does not support automatic IAM authentication. It is only supported with Cloud SQL Postgres or "
-            "MySQL instances.",
+            f"'{version}' does not support automatic IAM authentication. It is only supported with Cloud SQL Postgres "
+            "or MySQL instances.",
         )
     if isinstance(error, (PermissionDeniedError, NotFoundError, UnavailableError)):
         if error.http_status is not None:

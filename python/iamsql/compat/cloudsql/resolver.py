@@ -65,7 +65,7 @@ class DnsResolver(_Resolver):
         super().__init__(*args, **kwargs)
         self._client = client
 
-    async def resolve(self, dns: str) -> ConnectionName:  # type: ignore[override]
+    async def resolve(self, dns: str) -> ConnectionName:
         """The instance that `dns` leads to, over at most ten aliases.
 
         Raises:
@@ -82,8 +82,8 @@ class DnsResolver(_Resolver):
                 return await self._ask_the_api(current, dns)
             if not _is_valid_domain(current):
                 raise ValueError(
-                    "Arg `instance_connection_string` must have format: PROJECT:REGION:INSTANCE or be a valid DNS domain "
-                    f"name, got {dns}."
+                    "Arg `instance_connection_string` must have format: PROJECT:REGION:INSTANCE or be a valid DNS "
+                    f"domain name, got {dns}."
                 )
             try:
                 alias = await self.resolve_cname(current)
