@@ -39,7 +39,7 @@ def test_a_driver_that_is_not_installed_is_named_with_the_line_that_installs_it(
 
 @pytest.mark.parametrize("driver", ALL)
 @pytest.mark.parametrize(
-    "name", ["", "orders", "p:r", "p:r:i:x:y", " p:r:i", "p:r:i\n", "p:r:../i", "orders.example.com"]
+    "name", ["", "orders", "p:r", "p:r:i:x:y", " p:r:i", "p:r:i\n", "p:r:../i"]
 )
 def test_a_malformed_instance_name(connector, driver, name):
     assert "PROJECT:REGION:INSTANCE" in str(kind(iamsql.ConfigError, connector, driver, name))

@@ -23,7 +23,8 @@ def require_same_universe(credentials: Any, universe_domain: str | None) -> None
     if own != configured:
         raise ValueError(
             f"The configured universe domain ({configured}) does not match the universe domain found in the "
-            f"credentials ({own}). If you haven't configured the universe domain explicitly, `googleapis.com` is the default."
+            f"credentials ({own}). If you haven't configured the universe domain explicitly, `googleapis.com` is the "
+            "default."
         )
 
 
