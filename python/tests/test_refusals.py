@@ -38,9 +38,7 @@ def test_a_driver_that_is_not_installed_is_named_with_the_line_that_installs_it(
 
 
 @pytest.mark.parametrize("driver", ALL)
-@pytest.mark.parametrize(
-    "name", ["", "orders", "p:r", "p:r:i:x:y", " p:r:i", "p:r:i\n", "p:r:../i"]
-)
+@pytest.mark.parametrize("name", ["", "orders", "p:r", "p:r:i:x:y", " p:r:i", "p:r:i\n", "p:r:../i"])
 def test_a_malformed_instance_name(connector, driver, name):
     assert "PROJECT:REGION:INSTANCE" in str(kind(iamsql.ConfigError, connector, driver, name))
 
@@ -85,7 +83,7 @@ def test_a_coroutine_outside_asyncio(connector):
 @pytest.mark.parametrize(
     "options",
     [
-        {"ip_type": "PSC"},
+        {"ip_type": "NEAREST"},
         {"ip_type": 3},
         {"refresh_strategy": "SOMETIMES"},
         {"timeout": 0},
@@ -109,7 +107,7 @@ def test_options_that_mean_nothing(options):
 
 
 @pytest.mark.parametrize(
-    "options", [{"ip_type": "PSC"}, {"timeout": 0}, {"timeout": "soon"}, {"enable_iam_auth": 1}], ids=str
+    "options", [{"ip_type": "NEAREST"}, {"timeout": 0}, {"timeout": "soon"}, {"enable_iam_auth": 1}], ids=str
 )
 def test_options_of_one_connect_that_mean_nothing(connector, options):
     kind(iamsql.ConfigError, connector, "pg8000", **options)

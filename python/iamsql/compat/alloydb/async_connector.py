@@ -9,7 +9,6 @@ from .session import Session
 
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Optional
 
     from google.auth.credentials import Credentials
 
@@ -22,15 +21,15 @@ class AsyncConnector:
 
     def __init__(
         self,
-        credentials: Optional[Credentials] = None,
-        db_credentials: Optional[Credentials] = None,
-        quota_project: Optional[str] = None,
+        credentials: Credentials | None = None,
+        db_credentials: Credentials | None = None,
+        quota_project: str | None = None,
         alloydb_api_endpoint: str = "alloydb.googleapis.com",
         enable_iam_auth: bool = False,
         ip_type: str | IPTypes = IPTypes.PRIVATE,
-        user_agent: Optional[str] = None,
+        user_agent: str | None = None,
         refresh_strategy: str | RefreshStrategy = RefreshStrategy.BACKGROUND,
-        universe_domain: Optional[str] = None,
+        universe_domain: str | None = None,
     ) -> None:
         self._session = Session(
             credentials,
@@ -63,9 +62,9 @@ class AsyncConnector:
 
     async def __aexit__(
         self,
-        exc_type: Optional[type[BaseException]],
-        exc_val: Optional[BaseException],
-        exc_tb: Optional[TracebackType],
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
     ) -> None:
         await self.close()
 

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     import io
     import ssl
     from types import TracebackType
-    from typing import Optional
 
     from google.auth.credentials import Credentials
 
@@ -35,16 +34,16 @@ class Connector:
 
     def __init__(
         self,
-        credentials: Optional[Credentials] = None,
-        db_credentials: Optional[Credentials] = None,
-        quota_project: Optional[str] = None,
+        credentials: Credentials | None = None,
+        db_credentials: Credentials | None = None,
+        quota_project: str | None = None,
         alloydb_api_endpoint: str = "alloydb.googleapis.com",
         enable_iam_auth: bool = False,
         ip_type: str | IPTypes = IPTypes.PRIVATE,
-        user_agent: Optional[str] = None,
+        user_agent: str | None = None,
         refresh_strategy: str | RefreshStrategy = RefreshStrategy.BACKGROUND,
-        static_conn_info: Optional[io.TextIOBase] = None,
-        universe_domain: Optional[str] = None,
+        static_conn_info: io.TextIOBase | None = None,
+        universe_domain: str | None = None,
     ) -> None:
         self._session = Session(
             credentials,
@@ -98,9 +97,9 @@ class Connector:
 
     def __exit__(
         self,
-        exc_type: Optional[type[BaseException]],
-        exc_val: Optional[BaseException],
-        exc_tb: Optional[TracebackType],
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
     ) -> None:
         self.close()
 

@@ -93,8 +93,9 @@ class Session:
         given.setdefault("enable_iam_auth", self._enable_iam_auth)
         if _URI.fullmatch(instance_uri) is None:
             raise ValueError(
-                "Arg `instance_uri` must have format: projects/<PROJECT>/locations/<REGION>/clusters/<CLUSTER>/instances/"
-                "<INSTANCE>, projects/<DOMAIN>:<PROJECT>/locations/<REGION>/clusters/<CLUSTER>/instances/<INSTANCE>"
+                "Arg `instance_uri` must have "
+                "format: projects/<PROJECT>/locations/<REGION>/clusters/<CLUSTER>/instances/<INSTANCE>, "
+                "projects/<DOMAIN>:<PROJECT>/locations/<REGION>/clusters/<CLUSTER>/instances/<INSTANCE>"
                 f"got {instance_uri}."
             )
         if driver not in drivers:
