@@ -3,6 +3,7 @@
 mod client;
 mod server;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
@@ -13,7 +14,7 @@ use rcgen::{
 use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
 
-pub(crate) use client::{public_key, sign_client};
+pub(crate) use client::{any_public_key, public_key, sign_client};
 pub use server::ServerCertificate;
 pub(crate) use server::{ServerNames, ServerTrust, issue_endpoint, issue_server};
 
@@ -36,22 +37,54 @@ pub(crate) struct Authority {
     pub(crate) serial: String,
     pub(crate) created: SystemTime,
     pub(crate) expires: SystemTime,
+    /// Who signed it, unless it is its own.
+    parent: Option<Arc<Authority>>,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
     /// A new self-signed authority.
     pub(crate) fn new(common_name: &str, kind: KeyKind) -> anyhow::Result<Self> {
-        Self::make(common_name, hex(&random_bytes(16)), kind, true)
+        Self::make(common_name, hex(&random_bytes(16)), kind, true, None)
+    }
+
+    /// A new authority below this one.
+    pub(crate) fn subordinate(
+        self: &Arc<Self>,
+        common_name: &str,
+        kind: KeyKind,
+    ) -> anyhow::Result<Self> {
+        let qualifier = hex(&random_bytes(16));
+        Self::make(common_name, qualifier, kind, true, Some(self.clone()))
+    }
+
+    /// The certificate at the top: what a verifier trusts.
+    pub(crate) fn anchor(&self) -> &CertificateDer<'static> {
+        self.parent
+            .as_ref()
+            .map_or(&self.certificate, |parent| &parent.certificate)
+    }
+
+    /// The PEM texts of this certificate and of those above it.
+    pub(crate) fn chain(&self) -> Vec<String> {
+        let above = self.parent.as_ref().map(|parent| parent.pem.clone());
+        std::iter::once(self.pem.clone()).chain(above).collect()
     }
 
     /// An authority that calls itself the same and has another key. With `ca` false its certificate says CA:FALSE, so
     /// that nothing it signs may be trusted.
     pub(crate) fn impostor(&self, kind: KeyKind, ca: bool) -> anyhow::Result<Self> {
-        Self::make(&self.common_name, self.qualifier.clone(), kind, ca)
+        let qualifier = self.qualifier.clone();
+        Self::make(&self.common_name, qualifier, kind, ca, None)
     }
 
-    fn make(common_name: &str, qualifier: String, kind: KeyKind, ca: bool) -> anyhow::Result<Self> {
+    fn make(
+        common_name: &str,
+        qualifier: String,
+        kind: KeyKind,
+        ca: bool,
+        parent: Option<Arc<Authority>>,
+    ) -> anyhow::Result<Self> {
         let key = generate_key(kind)?;
         let created = SystemTime::now() - CLOCK_SKEW;
         let expires = created + AUTHORITY_LIFE;
@@ -66,9 +99,14 @@ impl Authority {
         };
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let serial = serial_text(&params);
-        let certificate = params
-            .self_signed(&key)
-            .context("cannot sign a CA certificate")?;
+        let signed = match &parent {
+            None => params.self_signed(&key),
+            Some(parent) => {
+                params.use_authority_key_identifier_extension = true;
+                params.signed_by(&key, &parent.issuer)
+            }
+        };
+        let certificate = signed.context("cannot sign a CA certificate")?;
         Ok(Authority {
             certificate: certificate.der().clone(),
             pem: certificate.pem(),
@@ -77,6 +115,7 @@ impl Authority {
             serial,
             created,
             expires,
+            parent,
             issuer: Issuer::new(params, key),
         })
     }

@@ -11,7 +11,7 @@ use crate::faults::Endpoint;
 #[derive(Clone, Default)]
 pub struct Calls(Arc<Mutex<Vec<Call>>>);
 
-/// One HTTP call.
+/// One call, over HTTP or gRPC.
 #[derive(Clone, Debug, Serialize)]
 pub struct Call {
     /// What was asked for.
@@ -23,13 +23,15 @@ pub struct Call {
     /// When.
     #[serde(with = "crate::session::epoch_seconds")]
     pub at: SystemTime,
-    /// The path, without its query.
+    /// The path, without its query. Of gRPC: `/service/Method`.
     pub path: String,
     /// `User-Agent`.
     pub user_agent: Option<String>,
+    /// `x-goog-api-client`, where gRPC clients say who they are.
+    pub api_client: Option<String>,
     /// `x-goog-user-project`.
     pub quota_project: Option<String>,
-    /// For certificates: whether the request carried `access_token`. For tokens: the scopes asked for.
+    /// For certificates: whether the request carried `access_token`, or asked for a `metadata_exchange`. For tokens: the scopes asked for.
     pub detail: Option<String>,
     /// The status answered; `None` while unanswered, hung or reset.
     pub status: Option<u16>,

@@ -224,9 +224,7 @@ impl Emulator {
 
     /// Revokes every client certificate of an instance issued so far, and says how many there were.
     pub fn revoke_certificates(&self, instance: &str) -> usize {
-        self.world
-            .certificates
-            .revoke(|_, issued| issued.instance == instance)
+        self.world.revoke_certificates(instance)
     }
 
     /// Completes when somebody asks the emulator to end through its control endpoint.

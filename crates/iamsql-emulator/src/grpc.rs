@@ -2,6 +2,7 @@
 
 mod roots;
 mod status;
+mod unary;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -27,6 +28,7 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
+use crate::alloydb::AlloyDbAdmin;
 use crate::authority::{Authority, KeyKind, issue_endpoint};
 use crate::http::{Line, Peer, turned_away};
 use crate::loopback::grpc_address;
@@ -34,6 +36,7 @@ use crate::world::World;
 
 pub(crate) use self::roots::Roots;
 pub(crate) use self::status::status;
+pub(crate) use self::unary::{Method, Subject, unary};
 
 /// Where gRPC is served, and whom its clients must trust.
 pub(crate) struct Endpoint {
@@ -80,7 +83,7 @@ pub(crate) async fn serve(world: &Arc<World>) -> anyhow::Result<()> {
 
 /// Every service that the port has.
 fn services(world: &Arc<World>) -> Routes {
-    let routes = Routes::default();
+    let routes = Routes::new(AlloyDbAdmin::new(world));
     let guarded = routes
         .into_axum_router()
         .layer(from_fn_with_state(world.clone(), guard));

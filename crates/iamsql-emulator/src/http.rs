@@ -18,7 +18,7 @@ pub(crate) use exchange::{Asked, Shape, exchange};
 pub(crate) use line::{Line, Peer};
 
 use crate::world::World;
-use crate::{control, metadata, sqladmin, token};
+use crate::{alloydb, control, metadata, sqladmin, token};
 
 /// Serves `listener` until the emulator stops. `attached` is whom its metadata server stands for.
 pub(crate) async fn serve(
@@ -47,6 +47,7 @@ pub(crate) async fn serve(
 
 fn router(world: Arc<World>) -> Router {
     Router::new()
+        .merge(alloydb::rest::router())
         .route("/", get(metadata::ping))
         .route("/computeMetadata/{*path}", get(metadata::answer))
         .route("/token", post(token::endpoint::answer))

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::authority::ServerCertificate;
 
-pub(crate) use self::name::InstanceName;
+pub(crate) use self::name::{InstanceName, Product};
 
 /// The description of one instance. Every setting has a default that matches a plain, healthy instance.
 ///

@@ -14,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alloydb;
 mod authority;
 pub mod backend;
 mod caller;
@@ -24,7 +25,6 @@ mod emulator;
 mod environment;
 mod faults;
 mod foreign;
-#[allow(dead_code)]
 mod grpc;
 mod http;
 mod instance;

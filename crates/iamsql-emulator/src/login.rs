@@ -22,14 +22,23 @@ use tokio::time::timeout;
 
 use self::answer::Fatal;
 use self::startup::{Malformed, Opening, Startup};
-use self::verdict::{Verdict, judge, judge_token};
+use self::verdict::{Bench, Verdict};
 use crate::backend::Backend;
 use crate::foreign::printable;
+use crate::instance::Product;
 use crate::principal::PrincipalKind;
 use crate::session::LoginRefusal;
 
 /// Whoever connects, as the gate sees it. Each question is answered by what is true at that moment.
 pub(crate) trait Applicant {
+    /// Whose words and rules hold.
+    fn product(&self) -> Product {
+        Product::CloudSql
+    }
+    /// Whether the connection is for the token's own user alone.
+    fn is_exclusive(&self) -> bool {
+        false
+    }
     /// Which kind of IAM principal has this database user; `None` for built-in users and unknown names.
     fn iam_kind(&self, user: &str) -> Option<PrincipalKind>;
     /// The database user of the token inside the client certificate, if that token logs in now.
@@ -110,7 +119,11 @@ where
     };
     let user = startup.user();
     let kind = applicant.iam_kind(user);
-    let mut verdict = judge(user, kind, || applicant.certificate_user());
+    let bench = Bench {
+        product: applicant.product(),
+        exclusive: applicant.is_exclusive(),
+    };
+    let mut verdict = bench.judge(user, kind, || applicant.certificate_user());
     if let Verdict::AskToken(kind) = verdict {
         stream.write_all(&answer::ask_for_password()).await?;
         stream.flush().await?;
@@ -118,7 +131,7 @@ where
             applicant.refused("no password");
             return Ok(Admitted::Nowhere);
         };
-        verdict = judge_token(user, kind, applicant.token_user(&token));
+        verdict = bench.judge_token(user, kind, applicant.token_user(&token));
     }
     if let Verdict::Refuse(fatal, reason) = verdict {
         applicant.refused(&reason);

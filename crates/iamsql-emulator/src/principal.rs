@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// An identity that the emulator knows, with its roles.
 ///
-/// Both roles are held unless taken away with [`Principal::without_role`].
+/// Every role is held unless taken away with [`Principal::without_role`].
 ///
 /// ```
 /// use iamsql_emulator::{Principal, Role};
@@ -34,6 +34,12 @@ pub enum Role {
     /// `roles/cloudsql.instanceUser`: may log in to a database.
     #[serde(rename = "roles/cloudsql.instanceUser")]
     CloudSqlInstanceUser,
+    /// `roles/alloydb.client`: may ask where an AlloyDB instance is, for client certificates, and connect.
+    #[serde(rename = "roles/alloydb.client")]
+    AlloyDbClient,
+    /// `roles/alloydb.databaseUser`: may log in to an AlloyDB database.
+    #[serde(rename = "roles/alloydb.databaseUser")]
+    AlloyDbDatabaseUser,
 }
 
 /// The two kinds of IAM principal, which the real service's refusals tell apart.
@@ -129,12 +135,19 @@ impl Role {
         match self {
             Role::CloudSqlClient => "roles/cloudsql.client",
             Role::CloudSqlInstanceUser => "roles/cloudsql.instanceUser",
+            Role::AlloyDbClient => "roles/alloydb.client",
+            Role::AlloyDbDatabaseUser => "roles/alloydb.databaseUser",
         }
     }
 }
 
 fn all_roles() -> BTreeSet<Role> {
-    BTreeSet::from([Role::CloudSqlClient, Role::CloudSqlInstanceUser])
+    BTreeSet::from([
+        Role::CloudSqlClient,
+        Role::CloudSqlInstanceUser,
+        Role::AlloyDbClient,
+        Role::AlloyDbDatabaseUser,
+    ])
 }
 
 const SERVICE_ACCOUNT_SUFFIX: &str = ".gserviceaccount.com";

@@ -1,4 +1,4 @@
-//! The server-side proxy of an instance: port 3307 of its own loopback addresses, TLS 1.3, client certificates checked.
+//! The server-side proxy of an instance: port 3307 (AlloyDB: 5433) of its own loopback addresses, TLS 1.3, client certificates checked.
 
 mod connection;
 mod counted;
@@ -22,6 +22,7 @@ use crate::instance::{AddressType, CaMode, InstanceName, InstanceSpec};
 use crate::issued::random_bytes;
 use crate::world::{World, make_authority};
 
+pub(crate) use counted::Counted;
 pub(crate) use listener::Progress;
 
 /// One running instance.
@@ -29,6 +30,8 @@ pub(crate) struct Instance {
     pub(crate) name: InstanceName,
     /// `project:region:instance`.
     pub(crate) text: String,
+    /// What the AlloyDB API calls `instanceUid`; it also stands in the server certificate.
+    pub(crate) uid: String,
     /// Listening addresses by type.
     pub(crate) addresses: BTreeMap<AddressType, SocketAddr>,
     /// Ends the listeners, and every session.
@@ -60,18 +63,26 @@ impl Instance {
             "{} exists already",
             spec.name
         );
-        if matches!(spec.ca_mode, CaMode::Cas | CaMode::CustomerCas) && spec.dns_names.is_empty() {
+        let cas = matches!(spec.ca_mode, CaMode::Cas | CaMode::CustomerCas);
+        if cas && !name.is_alloydb() && spec.dns_names.is_empty() {
             spec.dns_names.push(made_up_name(&name.region));
         }
         if spec.addresses.contains(&AddressType::Psc) {
             spec.psc_dns_name
                 .get_or_insert_with(|| made_up_psc_name(&name));
         }
-        let (server_authority, client_authority) = tokio::try_join!(
-            server_authority(world, spec.ca_mode),
-            make_authority(CLIENT_AUTHORITY, world.settings.keys)
-        )?;
-        let server = issue(world, &name, &spec, &server_authority).await?;
+        let (server_authority, client_authority) = match name.cluster_path() {
+            Some(cluster) => {
+                world
+                    .clusters()
+                    .authorities(&cluster, world.settings.keys)
+                    .await?
+            }
+            None => tokio::try_join!(
+                server_authority(world, spec.ca_mode),
+                make_authority(CLIENT_AUTHORITY, world.settings.keys)
+            )?,
+        };
         let mut addresses = BTreeMap::new();
         let mut listeners = Vec::new();
         for &kind in &spec.addresses {
@@ -84,6 +95,13 @@ impl Instance {
             }
             addresses.insert(kind, address);
         }
+        let uid = made_up_uid();
+        let known = Known {
+            name: &name,
+            uid: &uid,
+            addresses: &addresses,
+        };
+        let server = issue(world, &known, &spec, &server_authority).await?;
         let progress = listeners
             .iter()
             .map(|(_, _, progress)| progress.clone())
@@ -91,6 +109,7 @@ impl Instance {
         let instance = Arc::new(Instance {
             text: spec.name.clone(),
             name,
+            uid,
             addresses,
             stop: world.stop.child_token(),
             progress,
@@ -149,6 +168,10 @@ impl Instance {
         self.managed_names().into_iter().filter_map(place).collect()
     }
 
+    pub(crate) fn server_authority(&self) -> Arc<Authority> {
+        self.read().server_authority.clone()
+    }
+
     pub(crate) fn client_authority(&self) -> Arc<Authority> {
         self.read().client_authority.clone()
     }
@@ -177,34 +200,77 @@ impl Instance {
                 == (&before.name, before.database, &before.addresses),
             "name, database and address types of a running instance cannot change"
         );
-        let authority = if spec.ca_mode == before.ca_mode {
+        let authority = if spec.ca_mode == before.ca_mode || self.name.is_alloydb() {
             authority
         } else {
             server_authority(world, spec.ca_mode).await?
         };
-        if matches!(spec.ca_mode, CaMode::Cas | CaMode::CustomerCas) && spec.dns_names.is_empty() {
+        let cas = matches!(spec.ca_mode, CaMode::Cas | CaMode::CustomerCas);
+        if cas && !self.name.is_alloydb() && spec.dns_names.is_empty() {
             spec.dns_names.push(made_up_name(&self.name.region));
         }
-        let server = issue(world, &self.name, &spec, &authority).await?;
+        let server = issue(world, &self.known(), &spec, &authority).await?;
         let mut state = self.write();
         (state.spec, state.server, state.server_authority) = (spec, Arc::new(server), authority);
         Ok(())
     }
 
-    /// Replaces the server's CA and certificate: clients that trust only the old CA must fetch the settings anew.
+    /// Replaces the server's CA and certificate: clients that trust only the old CA must fetch the settings anew. The
+    /// instances of an AlloyDB cluster have one CA.
     pub(crate) async fn rotate_server_authority(&self, world: &World) -> anyhow::Result<()> {
-        let authority = make_authority(SERVER_AUTHORITY, world.settings.keys).await?;
-        let server = issue(world, &self.name, &self.spec(), &authority).await?;
+        let keys = world.settings.keys;
+        let Some(cluster) = self.name.cluster_path() else {
+            let authority = make_authority(SERVER_AUTHORITY, keys).await?;
+            return self.adopt_server_authority(world, authority).await;
+        };
+        let authority = world.clusters().rotate_server(&cluster, keys).await?;
+        for instance in world.cluster_instances(&cluster) {
+            instance
+                .adopt_server_authority(world, authority.clone())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Replaces the CA of client certificates: those issued so far are refused from now on, by the instance or by the
+    /// whole AlloyDB cluster.
+    pub(crate) async fn rotate_client_authority(&self, world: &World) -> anyhow::Result<()> {
+        let keys = world.settings.keys;
+        let Some(cluster) = self.name.cluster_path() else {
+            self.write().client_authority = make_authority(CLIENT_AUTHORITY, keys).await?;
+            return Ok(());
+        };
+        let authority = world.clusters().rotate_client(&cluster, keys).await?;
+        for instance in world.cluster_instances(&cluster) {
+            instance.write().client_authority = authority.clone();
+        }
+        Ok(())
+    }
+
+    async fn adopt_server_authority(
+        &self,
+        world: &World,
+        authority: Arc<Authority>,
+    ) -> anyhow::Result<()> {
+        let server = issue(world, &self.known(), &self.spec(), &authority).await?;
         let mut state = self.write();
         (state.server, state.server_authority) = (Arc::new(server), authority);
         Ok(())
     }
 
-    /// Replaces the CA of client certificates: those issued so far are refused from now on.
-    pub(crate) async fn rotate_client_authority(&self, world: &World) -> anyhow::Result<()> {
-        let authority = make_authority(CLIENT_AUTHORITY, world.settings.keys).await?;
-        self.write().client_authority = authority;
-        Ok(())
+    /// What certificates of clients must have been issued for: the instance, or its AlloyDB cluster.
+    pub(crate) fn certificate_scope(&self) -> String {
+        self.name
+            .cluster_path()
+            .unwrap_or_else(|| self.text.clone())
+    }
+
+    fn known(&self) -> Known<'_> {
+        Known {
+            name: &self.name,
+            uid: &self.uid,
+            addresses: &self.addresses,
+        }
     }
 
     /// Ends the open sessions, as a restart of the instance does.
@@ -249,26 +315,51 @@ async fn server_authority(world: &World, mode: CaMode) -> anyhow::Result<Arc<Aut
     }
 }
 
+/// What a server certificate may name.
+struct Known<'a> {
+    name: &'a InstanceName,
+    uid: &'a str,
+    addresses: &'a BTreeMap<AddressType, SocketAddr>,
+}
+
 async fn issue(
     world: &World,
-    name: &InstanceName,
+    known: &Known<'_>,
     spec: &InstanceSpec,
     authority: &Arc<Authority>,
 ) -> anyhow::Result<ServerTrust> {
     let key = world.server_key().await?;
-    let common_name = format!("{}:{}", name.project, name.instance);
-    let dns_names: Vec<String> = spec
+    let alloydb = known.name.is_alloydb();
+    let common_name = if alloydb {
+        format!("{}.server.alloydb", known.uid)
+    } else {
+        format!("{}:{}", known.name.project, known.name.instance)
+    };
+    let mut dns_names: Vec<String> = spec
         .dns_names
         .iter()
         .chain(&spec.custom_names)
         .chain(&spec.psc_dns_name)
         .cloned()
         .collect();
+    let mut addresses = Vec::new();
+    if alloydb {
+        // Written without the final dot that the API's answer has.
+        for name in &mut dns_names {
+            name.truncate(name.trim_end_matches('.').len());
+        }
+        let dialled = known.addresses.iter();
+        addresses = dialled
+            .filter(|(kind, _)| **kind != AddressType::Psc)
+            .map(|(_, address)| address.ip())
+            .collect();
+    }
     let (authority, spec) = (authority.clone(), spec.clone());
     let issue = move || {
         let names = ServerNames {
             common_name: &common_name,
             dns_names: &dns_names,
+            addresses: &addresses,
         };
         issue_server(
             &authority,
@@ -280,6 +371,19 @@ async fn issue(
         )
     };
     tokio::task::spawn_blocking(issue).await.expect("no panic")
+}
+
+/// An id in the form of a UUID.
+fn made_up_uid() -> String {
+    let text = crate::authority::hex(&random_bytes(16));
+    [
+        &text[..8],
+        &text[8..12],
+        &text[12..16],
+        &text[16..20],
+        &text[20..],
+    ]
+    .join("-")
 }
 
 /// A DNS name such as the real service gives to CAS instances.

@@ -1,4 +1,4 @@
-//! Every connection to port 3307, as the server saw it: who came, how far it got, and how it ended.
+//! Every connection to port 3307, or AlloyDB's 5433, as the server saw it: who came, how far it got, and how it ended.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::principal::{Principal, PrincipalKind, Role};
+use crate::instance::Product;
+use crate::principal::{Principal, PrincipalKind};
 use crate::token::Token;
 use crate::world::World;
 
@@ -14,7 +15,7 @@ use crate::world::World;
 #[derive(Clone, Default)]
 pub struct Sessions(Arc<Mutex<Vec<Arc<Mutex<Session>>>>>);
 
-/// One connection to an instance's port 3307.
+/// One connection to an instance's port 3307, or AlloyDB's 5433.
 #[derive(Clone, Debug, Serialize)]
 pub struct Session {
     /// Number of the connection, from 1, over all instances.
@@ -36,8 +37,12 @@ pub struct Session {
     pub certificate: Option<String>,
     /// Whether the TLS handshake completed, client certificate included.
     pub authenticated: bool,
-    /// Whose login token the certificate carries.
+    /// Whose login token the certificate carries, or the metadata exchange brought.
     pub principal: Option<String>,
+    /// The authentication type of an AlloyDB metadata exchange, `AUTO_IAM` or `DB_NATIVE`, if there was one.
+    pub auth_type: Option<String>,
+    /// The user agent that the metadata exchange told.
+    pub user_agent: Option<String>,
     /// The database user that logged in.
     pub user: Option<String>,
     /// The database that it logged in to.
@@ -121,6 +126,8 @@ impl Sessions {
             certificate: None,
             authenticated: false,
             principal: None,
+            auth_type: None,
+            user_agent: None,
             user: None,
             database: None,
             received: 0,
@@ -178,8 +185,12 @@ pub(crate) struct SessionIdentity {
     pub(crate) instance: String,
     /// The session's record.
     pub(crate) handle: SessionHandle,
-    /// What the certificate carries.
+    /// What the certificate carries, or the metadata exchange brought.
     pub(crate) login: Login,
+    /// Whose rules hold.
+    pub(crate) product: Product,
+    /// Whether nobody but the token's own user may log in, as AlloyDB has it.
+    pub(crate) exclusive: bool,
     pub(crate) world: Arc<World>,
 }
 
@@ -205,15 +216,20 @@ pub(crate) enum LoginRefusal {
     Expired,
     /// The token was revoked.
     Revoked,
-    /// The token lacks the scope `sqlservice.login`.
+    /// The token lacks the scope `sqlservice.login`, or AlloyDB's.
     Scope,
-    /// The instance's flag `cloudsql.iam_authentication` is off.
+    /// The instance's flag for IAM logins is off.
     InstanceFlag,
-    /// The principal lacks `roles/cloudsql.instanceUser`.
+    /// The principal lacks the role that logs in.
     Role,
 }
 
 impl Login {
+    /// Whether there is no token at all.
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(self, Login::Absent)
+    }
+
     /// The e-mail address of the token's owner, if the certificate carries a token of ours.
     pub(crate) fn principal(&self) -> Option<&str> {
         match self {
@@ -263,11 +279,12 @@ impl SessionIdentity {
         if self.world.tokens.is_revoked(token) {
             return Err(LoginRefusal::Revoked);
         }
-        if !token.scopes.contains(crate::token::LOGIN_SCOPE) {
+        let scopes = self.product.login_scopes();
+        if !scopes.iter().any(|scope| token.scopes.contains(*scope)) {
             return Err(LoginRefusal::Scope);
         }
         match self.world.principal(&token.principal) {
-            Some(principal) if principal.has_role(Role::CloudSqlInstanceUser) => Ok(()),
+            Some(principal) if principal.has_role(self.product.login_role()) => Ok(()),
             _ => Err(LoginRefusal::Role),
         }
     }

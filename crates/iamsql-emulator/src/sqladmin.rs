@@ -84,7 +84,7 @@ pub(crate) async fn instance_call(
     };
     let respond = async || {
         let signed = permitted(&caller, &world, &project, instance.as_deref())
-            .and_then(|instance| ephemeral_certificate(&world, instance, request));
+            .and_then(|instance| ephemeral_certificate(&world, &caller, instance, request));
         match signed {
             Ok(answer) => axum::Json(answer).into_response(),
             Err(error) => error.into_response(),
@@ -139,6 +139,7 @@ fn permitted<'a>(
 
 fn ephemeral_certificate(
     world: &World,
+    caller: &Caller,
     instance: &Instance,
     request: Result<CertificateRequest, serde_json::Error>,
 ) -> Result<Value, ApiError> {
@@ -154,13 +155,16 @@ fn ephemeral_certificate(
     };
     let certificate = sign_client(
         &instance.client_authority(),
+        CLIENT_NAME,
         &key,
         instance.life_of_certificates(world),
     )
     .map_err(|error| ApiError::internal(error.to_string()))?;
     let issued = IssuedCertificate {
         instance: instance.text.clone(),
+        requester: caller.email(),
         login,
+        exchange: false,
         revoked: false,
     };
     world
@@ -171,7 +175,7 @@ fn ephemeral_certificate(
             "kind": "sql#sslCert",
             "certSerialNumber": certificate.serial,
             "cert": certificate.pem,
-            "commonName": "Google Cloud SQL Client",
+            "commonName": CLIENT_NAME,
             "instance": instance.name.instance,
             "createTime": timestamp(certificate.created),
             "expirationTime": timestamp(certificate.expires),
@@ -187,6 +191,8 @@ fn timestamp(time: SystemTime) -> String {
     millisecond.format(&Rfc3339).expect("a year of four digits")
 }
 
+/// Subject of every ephemeral certificate.
+const CLIENT_NAME: &str = "Google Cloud SQL Client";
 /// Any one of these is enough.
 const API_SCOPES: [&str; 2] = [
     "https://www.googleapis.com/auth/sqlservice.admin",

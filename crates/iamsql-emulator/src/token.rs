@@ -14,6 +14,11 @@ use crate::issued::{IssuedLog, random_secret};
 /// The scope that lets a token log in to a database.
 pub(crate) const LOGIN_SCOPE: &str = "https://www.googleapis.com/auth/sqlservice.login";
 
+/// The same for AlloyDB.
+pub(crate) const ALLOYDB_LOGIN_SCOPE: &str = "https://www.googleapis.com/auth/alloydb.login";
+/// The scope that most of Google's APIs take.
+pub(crate) const CLOUD_PLATFORM_SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
+
 /// A token that the emulator issued, without its text.
 #[derive(Clone, Debug)]
 pub(crate) struct Token {

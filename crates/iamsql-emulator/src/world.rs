@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::alloydb::Clusters;
 use crate::authority::{Authority, KeyKind, generate_key};
 use crate::backend::{Backend, BackendOptions};
 use crate::calls::Calls;
@@ -53,6 +54,7 @@ pub(crate) struct World {
     instances: RwLock<BTreeMap<String, Arc<Instance>>>,
     principals: RwLock<BTreeMap<String, Principal>>,
     shared_authority: OnceCell<Arc<Authority>>,
+    clusters: Clusters,
     server_key: OnceCell<Arc<KeyPair>>,
     backend: OnceCell<Backend>,
     last_session: AtomicU64,
@@ -113,6 +115,7 @@ impl World {
                     .collect(),
             ),
             shared_authority: OnceCell::new(),
+            clusters: Clusters::default(),
             server_key: OnceCell::new(),
             backend: OnceCell::new(),
             last_session: AtomicU64::new(0),
@@ -139,6 +142,16 @@ impl World {
                     && one.name.instance == instance
             })
             .cloned()
+    }
+
+    /// The instances of an AlloyDB cluster.
+    pub(crate) fn cluster_instances(&self, path: &str) -> Vec<Arc<Instance>> {
+        let of_cluster = |one: &Arc<Instance>| one.name.cluster_path().as_deref() == Some(path);
+        self.instances().into_iter().filter(of_cluster).collect()
+    }
+
+    pub(crate) fn clusters(&self) -> &Clusters {
+        &self.clusters
     }
 
     pub(crate) fn instances(&self) -> Vec<Arc<Instance>> {
@@ -300,8 +313,13 @@ pub(crate) struct Certificates(Mutex<HashMap<String, IssuedCertificate>>);
 /// What is remembered of a client certificate.
 #[derive(Clone)]
 pub(crate) struct IssuedCertificate {
+    /// The instance that it is for, or AlloyDB's cluster.
     pub(crate) instance: String,
+    /// Whose API token asked for it.
+    pub(crate) requester: Option<String>,
     pub(crate) login: Login,
+    /// Whether the server expects a metadata exchange before the database's own protocol.
+    pub(crate) exchange: bool,
     pub(crate) revoked: bool,
 }
 

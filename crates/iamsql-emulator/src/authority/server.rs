@@ -1,6 +1,6 @@
 //! Issues an instance's server certificate: genuine by its CA mode, or wrong in exactly one way.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -30,6 +30,8 @@ pub enum ServerCertificate {
     OtherSpelling,
     /// Valid in all but its names, which are another instance's.
     WrongName,
+    /// Valid in all but its addresses, which are another instance's. Only AlloyDB's certificates name addresses.
+    WrongAddress,
     /// `*.` in place of the DNS name's first label; the common name is another instance's.
     Wildcard,
     /// Common name `project:instance.`, with a final dot, and no DNS name.
@@ -64,6 +66,8 @@ pub(crate) struct ServerNames<'a> {
     pub(crate) common_name: &'a str,
     /// DNS names of the settings, then the customer's.
     pub(crate) dns_names: &'a [String],
+    /// AlloyDB: the addresses that clients dial.
+    pub(crate) addresses: &'a [IpAddr],
 }
 
 /// Issues a server certificate from `authority`; with `pinned`, the settings list the leaf itself.
@@ -80,6 +84,7 @@ pub(crate) fn issue_server(
     let mut usage = ExtendedKeyUsagePurpose::ServerAuth;
     let mut common_names = vec![names.common_name.to_string()];
     let mut dns_names = names.dns_names.to_vec();
+    let mut addresses = names.addresses.to_vec();
     let mut signer = authority.clone();
     let mut listed = authority.clone();
     match mode {
@@ -97,8 +102,12 @@ pub(crate) fn issue_server(
         ServerCertificate::CommonNameOnly => {
             common_names = vec![names.common_name.to_string()];
             dns_names.clear();
+            addresses.clear();
         }
-        ServerCertificate::DnsNameOnly => common_names = vec![NAMELESS.to_string()],
+        ServerCertificate::DnsNameOnly => {
+            common_names = vec![NAMELESS.to_string()];
+            addresses.clear();
+        }
         ServerCertificate::OtherSpelling => {
             common_names = vec![NAMELESS.to_string()];
             dns_names = dns_names
@@ -112,21 +121,26 @@ pub(crate) fn issue_server(
                 .iter()
                 .map(|name| format!("other-{name}"))
                 .collect();
+            addresses.fill(OTHER_ADDRESS);
         }
+        ServerCertificate::WrongAddress => addresses.fill(OTHER_ADDRESS),
         ServerCertificate::Wildcard => {
             common_names = vec![OTHER_INSTANCE.to_string()];
             dns_names = dns_names
                 .iter()
                 .filter_map(|name| Some(format!("*.{}", name.split_once('.')?.1)))
                 .collect();
+            addresses.clear();
         }
         ServerCertificate::DottedCommonName => {
             common_names = vec![format!("{}.", names.common_name)];
             dns_names.clear();
+            addresses.clear();
         }
         ServerCertificate::TwoCommonNames => {
             common_names = vec![OTHER_INSTANCE.to_string(), names.common_name.to_string()];
             dns_names.clear();
+            addresses.clear();
         }
         ServerCertificate::Expired => (from, until) = (now - 30 * DAY, now - DAY),
         ServerCertificate::NotYetValid => from = now + DAY,
@@ -145,6 +159,9 @@ pub(crate) fn issue_server(
         .map(|name| Ok(SanType::DnsName(name.as_str().try_into()?)))
         .collect::<Result<_, rcgen::Error>>()
         .context("a DNS name of the instance is not ASCII")?;
+    params
+        .subject_alt_names
+        .extend(addresses.into_iter().map(SanType::IpAddress));
     let certificate = params
         .signed_by(key, &signer.issuer)
         .context("cannot sign a server certificate")?;
@@ -187,6 +204,7 @@ fn certified(certificate: CertificateDer<'static>, key: &KeyPair) -> anyhow::Res
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const SERVER_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 const OTHER_INSTANCE: &str = "other-project:other-instance";
+const OTHER_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const ENDPOINT: &str = "iamsql-emulator";
 const NAMELESS: &str = "Cloud SQL server";
 

@@ -77,9 +77,7 @@ async fn revoke(
 ) -> axum::Json<Value> {
     let certificates = match concerned {
         Concerned::Principal(email) => world.revoke_principal(&email),
-        Concerned::Instance(name) => world
-            .certificates
-            .revoke(|_, issued| issued.instance == name),
+        Concerned::Instance(name) => world.revoke_certificates(&name),
     };
     axum::Json(json!({ "certificates": certificates }))
 }

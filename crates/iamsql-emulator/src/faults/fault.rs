@@ -47,9 +47,15 @@ pub enum Endpoint {
     GenerateEphemeralCert,
     /// `GET …:resolveConnectSettings`.
     ResolveConnectSettings,
-    /// Accepting connections on port 3307.
+    /// AlloyDB's `GET …/connectionInfo` and `GetConnectionInfo`.
+    ConnectionInfo,
+    /// AlloyDB's `POST …:generateClientCertificate` and `GenerateClientCertificate`.
+    GenerateClientCertificate,
+    /// The metadata exchange with which an AlloyDB connection begins, after the request was read.
+    MetadataExchange,
+    /// Accepting connections on port 3307, or AlloyDB's 5433.
     Tcp,
-    /// What happens on an accepted connection to port 3307.
+    /// What happens on an accepted connection to such a port.
     Tls,
     /// A question to the DNS server. Understands `Delay`, `Hang` (no answer), `DnsError` and `Truncate`.
     Dns,
@@ -57,7 +63,7 @@ pub enum Endpoint {
 
 /// The way of failing.
 ///
-/// HTTP endpoints and [`Endpoint::Tls`] and [`Endpoint::Tcp`] understand `Delay`, `Hang` and `Reset`; the other effects
+/// HTTP stands for gRPC too. All endpoints understand `Delay`, `Hang` and `Reset`; the other effects
 /// say where they apply. An effect that means nothing at its endpoint is refused by [`Faults::inject`](crate::Faults::inject).
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,14 +90,16 @@ pub enum Effect {
     Hang,
     /// Resets the connection (RST) instead of answering.
     Reset,
-    /// HTTP: status 200 with a body that is not JSON, cut off in the middle.
+    /// HTTP: status 200 with a body that is not JSON, cut off in the middle. [`Endpoint::MetadataExchange`]: an answer
+    /// that is no message.
     Malformed,
-    /// HTTP: status 200 with a valid JSON body of about this many bytes.
+    /// HTTP: status 200 with a valid JSON body of about this many bytes. [`Endpoint::MetadataExchange`]: an answer of
+    /// so many bytes.
     Huge {
         /// Size of the body.
         bytes: usize,
     },
-    /// HTTP: status 200 and the beginning of a body; then the connection ends.
+    /// HTTP and [`Endpoint::MetadataExchange`]: the beginning of a good answer; then the connection ends.
     ResetMidBody,
     /// HTTP: redirects.
     Redirect {
@@ -105,6 +113,12 @@ pub enum Effect {
     EchoSecrets {
         /// The status code.
         status: u16,
+    },
+    /// [`Endpoint::MetadataExchange`]: the answer is an error.
+    RefuseExchange {
+        /// The text. `None` means one that repeats the token of the request, as [`Effect::EchoSecrets`] does.
+        #[serde(default)]
+        message: Option<String>,
     },
     /// [`Endpoint::Tcp`]: the port is closed, connecting is refused. Until cleared; cannot be counted.
     Refuse,
@@ -242,7 +256,8 @@ impl Fault {
             self.endpoint == Endpoint::Tls,
         );
         let dns = self.endpoint == Endpoint::Dns;
-        let http = !tcp && !tls && !dns;
+        let exchange = self.endpoint == Endpoint::MetadataExchange;
+        let http = !tcp && !tls && !dns && !exchange;
         let fits = match self.effect {
             Effect::DnsError { .. } | Effect::Truncate => dns,
             Effect::Reset => !dns,
@@ -252,11 +267,12 @@ impl Fault {
             | Effect::Stall
             | Effect::Fatal { .. }
             | Effect::ResetAfter { .. } => tls,
+            Effect::RefuseExchange { .. } => exchange,
             Effect::Status { status, .. } | Effect::EchoSecrets { status } => {
                 http && (200..600).contains(&status)
             }
             Effect::Redirect { status, .. } => http && (300..400).contains(&status),
-            Effect::Malformed | Effect::ResetMidBody | Effect::Huge { .. } => http,
+            Effect::Malformed | Effect::ResetMidBody | Effect::Huge { .. } => http || exchange,
         };
         if !fits {
             return Err(format!(
@@ -313,6 +329,13 @@ impl Effect {
     pub fn fatal(code: impl Into<String>, message: impl Into<String>) -> Self {
         Effect::Fatal {
             code: code.into(),
+            message: Some(message.into()),
+        }
+    }
+
+    /// Answers a metadata exchange with this error.
+    pub fn refuse_exchange(message: impl Into<String>) -> Self {
+        Effect::RefuseExchange {
             message: Some(message.into()),
         }
     }

@@ -32,7 +32,6 @@ pub(crate) struct Asked {
 pub(crate) enum Shape {
     /// `{"error": {"code", "message", "errors", "status"}}`.
     Api,
-    #[allow(dead_code)]
     /// The same without `errors`, of the service named.
     Service(&'static str),
     /// `{"error", "error_description"}`.
@@ -62,6 +61,7 @@ pub(crate) async fn exchange(
         at: SystemTime::now(),
         path: asked.path.clone(),
         user_agent: text("user-agent"),
+        api_client: text("x-goog-api-client"),
         quota_project: text("x-goog-user-project"),
         detail: asked.detail.clone(),
         status: None,

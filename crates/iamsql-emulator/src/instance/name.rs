@@ -2,6 +2,9 @@
 
 use anyhow::Context as _;
 
+use crate::principal::Role;
+use crate::token::{ALLOYDB_LOGIN_SCOPE, CLOUD_PLATFORM_SCOPE, LOGIN_SCOPE};
+
 /// An instance's name. The project may contain one colon.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct InstanceName {
@@ -10,6 +13,39 @@ pub(crate) struct InstanceName {
     /// Only AlloyDB has clusters.
     pub(crate) cluster: Option<String>,
     pub(crate) instance: String,
+}
+
+/// The two products, which judge logins alike but by scopes, roles and flags of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Product {
+    CloudSql,
+    AlloyDb,
+}
+
+impl Product {
+    /// The scopes any of which lets a token log in.
+    pub(crate) fn login_scopes(self) -> &'static [&'static str] {
+        match self {
+            Product::CloudSql => &[LOGIN_SCOPE],
+            Product::AlloyDb => &[ALLOYDB_LOGIN_SCOPE, CLOUD_PLATFORM_SCOPE],
+        }
+    }
+
+    /// The role that lets a principal log in.
+    pub(crate) fn login_role(self) -> Role {
+        match self {
+            Product::CloudSql => Role::CloudSqlInstanceUser,
+            Product::AlloyDb => Role::AlloyDbDatabaseUser,
+        }
+    }
+
+    /// The flag of an instance that allows IAM logins.
+    pub(crate) fn iam_flag(self) -> &'static str {
+        match self {
+            Product::CloudSql => "cloudsql.iam_authentication",
+            Product::AlloyDb => "alloydb.iam_authentication",
+        }
+    }
 }
 
 impl InstanceName {
@@ -42,6 +78,14 @@ impl InstanceName {
     /// Whether this is an AlloyDB instance.
     pub(crate) fn is_alloydb(&self) -> bool {
         self.cluster.is_some()
+    }
+
+    pub(crate) fn product(&self) -> Product {
+        if self.is_alloydb() {
+            Product::AlloyDb
+        } else {
+            Product::CloudSql
+        }
     }
 
     /// `projects/P/locations/R/clusters/C`, for AlloyDB.

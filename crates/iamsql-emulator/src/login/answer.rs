@@ -1,5 +1,6 @@
 //! What the gate itself says to a client: refusals, and the request for a password.
 
+use crate::instance::Product;
 use crate::login::startup::Malformed;
 use crate::principal::PrincipalKind;
 
@@ -12,12 +13,14 @@ pub(super) struct Fatal {
 
 impl Fatal {
     /// The refusal of an IAM user, in the words of the real service, which keeps the reason to its log.
-    pub(super) fn iam(kind: PrincipalKind, user: &str) -> Fatal {
-        let kind = match kind {
-            PrincipalKind::Human => "user",
-            PrincipalKind::ServiceAccount => "service account",
+    pub(super) fn iam(product: Product, kind: PrincipalKind, user: &str) -> Fatal {
+        let kind = match (product, kind) {
+            (Product::CloudSql, PrincipalKind::Human) => "Cloud SQL IAM user",
+            (Product::CloudSql, PrincipalKind::ServiceAccount) => "Cloud SQL IAM service account",
+            // AlloyDB does not tell them apart.
+            (Product::AlloyDb, _) => "AlloyDB IAM user",
         };
-        let message = format!("Cloud SQL IAM {kind} authentication failed for user \"{user}\"");
+        let message = format!("{kind} authentication failed for user \"{user}\"");
         Fatal {
             sqlstate: INVALID_AUTHORIZATION,
             message,
@@ -93,7 +96,8 @@ mod tests {
 
     #[test]
     fn a_refusal_is_an_error_response() {
-        let message = Fatal::iam(PrincipalKind::Human, "jane@example.com").encode();
+        let message =
+            Fatal::iam(Product::CloudSql, PrincipalKind::Human, "jane@example.com").encode();
         let text = "SFATAL\0VFATAL\0C28000\0MCloud SQL IAM user authentication failed for user \"jane@example.com\"\0\0";
         let length = (4 + text.len()) as u32;
         assert_eq!(
@@ -104,10 +108,19 @@ mod tests {
 
     #[test]
     fn service_accounts_are_called_so() {
-        let fatal = Fatal::iam(PrincipalKind::ServiceAccount, "app@p.iam");
+        let fatal = Fatal::iam(
+            Product::CloudSql,
+            PrincipalKind::ServiceAccount,
+            "app@p.iam",
+        );
         assert_eq!(
             fatal.message,
             "Cloud SQL IAM service account authentication failed for user \"app@p.iam\""
+        );
+        let fatal = Fatal::iam(Product::AlloyDb, PrincipalKind::ServiceAccount, "app@p.iam");
+        assert_eq!(
+            fatal.message,
+            "AlloyDB IAM user authentication failed for user \"app@p.iam\""
         );
     }
 }

@@ -1,10 +1,19 @@
 //! Answers the gate's questions from the emulator's own records: tokens, principals, roles and settings.
 
 use super::Applicant;
+use crate::instance::Product;
 use crate::principal::PrincipalKind;
 use crate::session::{LoginRefusal, SessionIdentity};
 
 impl Applicant for SessionIdentity {
+    fn product(&self) -> Product {
+        self.product
+    }
+
+    fn is_exclusive(&self) -> bool {
+        self.exclusive
+    }
+
     fn iam_kind(&self, user: &str) -> Option<PrincipalKind> {
         self.iam_user(user)
     }

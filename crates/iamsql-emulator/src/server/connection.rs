@@ -9,11 +9,12 @@ use tokio_rustls::server::TlsStream;
 
 use super::counted::{Counted, reset};
 use super::{Instance, echo, fatal, tls};
+use crate::alloydb::exchange;
 use crate::faults::{Effect, Endpoint};
 use crate::instance::{Database, Wire};
 use crate::login::serve_postgres;
 use crate::session::{Login, SessionHandle, SessionIdentity};
-use crate::world::World;
+use crate::world::{IssuedCertificate, World};
 
 /// Serves one connection until it ends, the instance stops or its sessions are ended.
 pub(crate) async fn serve(
@@ -74,8 +75,9 @@ async fn talk(
     let stream = hello
         .into_stream(tls::config(world, instance, session)?)
         .await?;
-    let login = login(world, instance, session, &stream)?;
-    let principal = login.principal().map(str::to_string);
+    let issued = presented(world, instance, session, &stream)?;
+    let (mut login, mut exclusive) = (issued.login, false);
+    let mut principal = login.principal().map(str::to_string);
     session.update(|session| {
         session.authenticated = true;
         session.principal = principal.clone();
@@ -86,18 +88,31 @@ async fn talk(
             Effect::Stall | Effect::Fatal { .. } | Effect::ResetAfter { .. }
         )
     };
-    let effect = world.faults.take_where(
-        Endpoint::Tls,
-        Some(&instance.text),
-        principal.as_deref(),
-        late,
-    );
-    let reset_after = match &effect {
-        Some(Effect::Stall) => std::future::pending().await,
-        Some(Effect::ResetAfter { bytes }) => Some(*bytes),
-        _ => None,
+    let late = |principal: Option<&str>| {
+        world
+            .faults
+            .take_where(Endpoint::Tls, Some(&instance.text), principal, late)
     };
-    let stream = Counted::new(stream, session.clone(), reset_after);
+    let mut effect = late(principal.as_deref());
+    if let Some(Effect::Stall) = effect {
+        std::future::pending().await
+    }
+    let mut stream = Counted::new(stream, session.clone());
+    if issued.exchange {
+        let Some(exchanged) = exchange::serve(&mut stream, world, instance, session).await? else {
+            return Ok(());
+        };
+        principal = Some(exchanged.token.principal.clone());
+        effect = effect.or_else(|| late(principal.as_deref()));
+        if exchanged.auto_iam {
+            (login, exclusive) = (Login::Token(exchanged.token), true);
+        }
+    }
+    match &effect {
+        Some(Effect::Stall) => std::future::pending().await,
+        Some(Effect::ResetAfter { bytes }) => stream.reset_after(*bytes),
+        _ => {}
+    }
     if let Some(Effect::Fatal { code, message }) = effect {
         let message = message.unwrap_or_else(|| Effect::echoed(&world.login_secret(&login)));
         return Ok(fatal::refuse(stream, &code, &message).await?);
@@ -106,6 +121,8 @@ async fn talk(
         instance: instance.text.clone(),
         handle: session.clone(),
         login,
+        product: instance.name.product(),
+        exclusive,
         world: world.clone(),
     };
     match spec.database {
@@ -117,22 +134,22 @@ async fn talk(
     Ok(())
 }
 
-/// What the client's certificate carries. A resumed session presents none anew: what it first presented still counts.
-fn login(
+/// What was remembered of the client's certificate. A resumed session presents none anew: what it first presented still counts.
+fn presented(
     world: &World,
     instance: &Instance,
     session: &SessionHandle,
     stream: &TlsStream<TcpStream>,
-) -> anyhow::Result<Login> {
+) -> anyhow::Result<IssuedCertificate> {
     let certificate = stream
         .get_ref()
         .1
         .peer_certificates()
         .and_then(|chain| chain.first());
     let certificate = certificate.ok_or_else(|| anyhow::anyhow!("no client certificate"))?;
-    let issued = tls::recognise(world, &instance.text, certificate)?;
+    let issued = tls::recognise(world, instance, certificate)?;
     session.update(|session| session.certificate = crate::authority::serial_of(certificate));
-    Ok(issued.login)
+    Ok(issued)
 }
 
 /// Applies a fault of the accepted connection; `None` when it is over.

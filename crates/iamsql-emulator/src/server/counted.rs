@@ -21,16 +21,24 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
-    pub(crate) fn new(
-        stream: TlsStream<TcpStream>,
-        session: SessionHandle,
-        reset_after: Option<u64>,
-    ) -> Self {
+    pub(crate) fn new(stream: TlsStream<TcpStream>, session: SessionHandle) -> Self {
         Counted {
             stream,
             session,
-            left: reset_after,
+            left: None,
         }
+    }
+}
+
+impl Counted {
+    /// Resets the connection once this many bytes more were sent.
+    pub(crate) fn reset_after(&mut self, bytes: u64) {
+        self.left = Some(bytes);
+    }
+
+    /// Makes the connection end with RST when it is dropped.
+    pub(crate) fn reset(&self) {
+        reset(self.stream.get_ref().0);
     }
 }
 

@@ -31,13 +31,13 @@ pub(crate) fn config(
     let spec = instance.spec();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
-    roots.add(instance.client_authority().certificate.clone())?;
+    roots.add(instance.client_authority().anchor().clone())?;
     let inner =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
     let gate = Gate {
         inner,
         world: world.clone(),
-        instance: instance.text.clone(),
+        instance: instance.clone(),
         session: session.clone(),
     };
     let versions: &[_] = if spec.wire == Wire::Tls12 {
@@ -61,12 +61,14 @@ pub(crate) fn config(
 /// What was remembered of a certificate when it was issued, if it still counts.
 pub(crate) fn recognise(
     world: &World,
-    instance: &str,
+    instance: &Instance,
     certificate: &CertificateDer<'_>,
 ) -> Result<IssuedCertificate, Error> {
     let issued = serial_of(certificate).and_then(|serial| world.certificates.find(&serial));
     match issued {
-        Some(issued) if issued.instance != instance => Err(CertificateError::UnknownIssuer.into()),
+        Some(issued) if issued.instance != instance.certificate_scope() => {
+            Err(CertificateError::UnknownIssuer.into())
+        }
         Some(issued) if issued.revoked => Err(CertificateError::Revoked.into()),
         Some(issued) => Ok(issued),
         None => Err(CertificateError::UnknownIssuer.into()),
@@ -77,7 +79,7 @@ pub(crate) fn recognise(
 struct Gate {
     inner: Arc<dyn ClientCertVerifier>,
     world: Arc<World>,
-    instance: String,
+    instance: Arc<Instance>,
     session: SessionHandle,
 }
 
@@ -102,11 +104,12 @@ impl ClientCertVerifier for Gate {
         let issued = recognise(&self.world, &self.instance, certificate)?;
         let principal = issued.login.principal();
         let refuses = |effect: &Effect| matches!(effect, Effect::RefuseCertificate { .. });
-        match self
-            .world
-            .faults
-            .take_where(Endpoint::Tls, Some(&self.instance), principal, refuses)
-        {
+        match self.world.faults.take_where(
+            Endpoint::Tls,
+            Some(&self.instance.text),
+            principal,
+            refuses,
+        ) {
             Some(Effect::RefuseCertificate { alert }) => Err(refusal(alert)),
             _ => Ok(verified),
         }
@@ -140,7 +143,7 @@ impl ClientCertVerifier for Gate {
 impl std::fmt::Debug for Gate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gate")
-            .field("instance", &self.instance)
+            .field("instance", &self.instance.text)
             .finish_non_exhaustive()
     }
 }

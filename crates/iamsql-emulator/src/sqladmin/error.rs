@@ -14,7 +14,6 @@ pub(crate) struct ApiError {
     service: &'static str,
 }
 
-#[allow(dead_code)]
 impl ApiError {
     /// 401: there is no bearer token.
     pub(crate) fn missing_credentials() -> Self {

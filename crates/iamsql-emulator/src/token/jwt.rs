@@ -8,8 +8,8 @@ use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::Token;
 use super::credentials::Grants;
+use super::{CLOUD_PLATFORM_SCOPE, Token};
 
 /// The checked contents of an assertion.
 #[derive(Clone, Debug, Deserialize)]
@@ -50,7 +50,7 @@ pub(crate) fn self_signed(assertion: &str, grants: &Grants, now: SystemTime) -> 
         Some(scope) => scope.split_whitespace().map(str::to_string).collect(),
         None => SERVICES
             .contains(&audience.trim_end_matches('/'))
-            .then(|| BTreeSet::from([CLOUD_PLATFORM.to_string()]))?,
+            .then(|| BTreeSet::from([CLOUD_PLATFORM_SCOPE.to_string()]))?,
     };
     Some(Token {
         id: 0,
@@ -139,7 +139,6 @@ const SERVICES: [&str; 2] = [
     "https://alloydb.googleapis.com",
     "https://sqladmin.googleapis.com",
 ];
-const CLOUD_PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
 
 #[cfg(test)]

@@ -20,9 +20,12 @@ impl World {
         self: &Arc<Self>,
         spec: InstanceSpec,
     ) -> anyhow::Result<Arc<Instance>> {
-        if let Some(cluster) = InstanceName::parse(&spec.name)?.cluster_path() {
-            anyhow::bail!("{cluster}: AlloyDB is not emulated yet");
-        }
+        let alloydb = InstanceName::parse(&spec.name)?.is_alloydb();
+        anyhow::ensure!(
+            !alloydb || matches!(spec.database, Database::Postgres | Database::Echo),
+            "{}: AlloyDB is a PostgreSQL",
+            spec.name
+        );
         match spec.database {
             Database::Postgres => {}
             Database::Echo => return Instance::start(self, spec).await,
@@ -143,8 +146,25 @@ impl World {
     pub(crate) fn revoke_principal(&self, principal: &str) -> usize {
         self.tokens.revoke_principal(principal);
         self.grants.revoke_principal(principal);
+        self.certificates.revoke(|_, issued| {
+            let alloydb = || {
+                issued
+                    .requester
+                    .as_deref()
+                    .filter(|_| issued.login.is_absent())
+            };
+            issued.login.principal().or_else(alloydb) == Some(principal)
+        })
+    }
+
+    /// Revokes the certificates for an instance, or for the whole cluster of an AlloyDB instance; says how many.
+    pub(crate) fn revoke_certificates(&self, instance: &str) -> usize {
+        let cluster = InstanceName::parse(instance)
+            .ok()
+            .and_then(|name| name.cluster_path());
+        let scope = cluster.as_deref().unwrap_or(instance);
         self.certificates
-            .revoke(|_, issued| issued.login.principal() == Some(principal))
+            .revoke(|_, issued| issued.instance == scope)
     }
 
     /// Waits until every listener has followed the faults up to `version`.

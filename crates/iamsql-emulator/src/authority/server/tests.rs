@@ -9,6 +9,7 @@ fn each_wrong_certificate_is_wrong_in_its_own_way() {
     let key = super::super::generate_key(KeyKind::EcdsaP256).unwrap();
     let dns = ["a1.b2.us-central1.sql.goog.".to_string()];
     let names = ServerNames {
+        addresses: &[],
         common_name: "p:i",
         dns_names: &dns,
     };
