@@ -51,6 +51,6 @@ fmt:
 
 clean:
 	cargo clean
-	rm -rf .local node/node_modules node/dist node/native tests/*/node/node_modules
+	rm -rf .local node/node_modules node/tests/runtimes/node_modules node/dist node/native tests/*/node/node_modules
 
 -include benches/bench.mk

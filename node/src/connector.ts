@@ -109,6 +109,11 @@ export class Connector {
   async #streams(options: ConnectionOptions): Promise<() => Socket> {
     const { instance, chosen } = await this.#warm(options)
     // Loaded here, since node:net is half of what importing this package would cost.
+    if (process.versions['bun'] !== undefined) {
+      const { GateSocket } = require('./gate-socket.js') as typeof import('./gate-socket.js')
+      const gate = translated(() => this.#native.gate(instance, chosen))
+      return () => new GateSocket(gate)
+    }
     const { tunnel } = require('./socket.js') as typeof import('./socket.js')
     return () => tunnel(() => this.#native.pair(instance, chosen))
   }

@@ -32,6 +32,8 @@ export interface NativeConnector {
   user(instance: string): Promise<string>
   /** Throws a {@link Failure}, as all synchronous calls here do. */
   pair(instance: string, options: NativeConnectOptions): NativePair
+  /** A private path that leads to the instance. Throws a {@link Failure}. */
+  gate(instance: string, options: NativeConnectOptions): NativeGate
   /** Binds a Unix socket that leads to the instance. Throws a {@link Failure}. */
   listen(instance: string, options: NativeConnectOptions, listen: NativeListenOptions): NativeProxy
   close(): void
@@ -55,6 +57,13 @@ export interface NativePair {
   /** Calls `done` once, unless aborted; does not hold the event loop open. */
   dial(done: (failure: Failure | null) => void): void
   abort(): void
+}
+
+export interface NativeGate {
+  /** Calls `done` once; does not hold the event loop open. The connection then waits ten seconds for a client of `path()`. */
+  dial(done: (failure: Failure | null) => void): void
+  /** Throws a {@link Failure}. */
+  path(): string
 }
 
 interface Native {

@@ -1,12 +1,13 @@
 //! `NativeConnector` of `node/src/native.ts`: one engine call per method.
 
-use iamsql::{Connector, LocalProxyOptions};
+use iamsql::{Connector, ListenOptions, LocalProxyOptions};
 use napi::Env;
 use napi::bindgen_prelude::{Function, Object, Promise};
 use napi_derive::napi;
 
 use crate::credentials::{self, GivenToken};
 use crate::error::{promise, thrown};
+use crate::gate::Gate;
 use crate::options::{ConnectorOptions, NativeConnectOptions};
 use crate::pair::Pair;
 use crate::proxy::{NativeListenOptions, Proxy};
@@ -72,6 +73,25 @@ impl NativeConnector {
             .and_then(|options| self.connector.pair(&instance, &options))
             .map(Pair::from)
             .map_err(|error| thrown(&env, &error))
+    }
+
+    /// A private path that leads to the instance.
+    #[napi]
+    pub fn gate(
+        &self,
+        env: Env,
+        instance: String,
+        options: NativeConnectOptions,
+    ) -> napi::Result<Gate> {
+        let open = || {
+            let runtime = runtime::handle()?;
+            let _entered = runtime.enter();
+            let options = ListenOptions::new()
+                .connect(options.try_into()?)
+                .socket_name("tunnel");
+            self.connector.listen(&instance, &options)
+        };
+        open().map(Gate::from).map_err(|error| thrown(&env, &error))
     }
 
     /// A Unix socket at a path, which leads to the instance.

@@ -5,6 +5,7 @@
 mod connector;
 mod credentials;
 mod error;
+mod gate;
 mod options;
 mod pair;
 mod proxy;
