@@ -4,6 +4,7 @@
 
 mod credentials;
 mod dns;
+mod federation;
 mod instances;
 mod users;
 
@@ -42,6 +43,7 @@ pub(crate) fn router(world: &Arc<World>) -> Router<Arc<World>> {
         .merge(credentials::router())
         .merge(users::router())
         .merge(dns::router())
+        .merge(federation::router())
         .layer(from_fn_with_state(world.clone(), require_bearer))
 }
 
@@ -140,7 +142,7 @@ async fn clear_fault(State(world): State<Arc<World>>, Path(id): Path<FaultId>) -
 }
 
 async fn list_principals(State(world): State<Arc<World>>) -> axum::Json<Vec<Principal>> {
-    axum::Json(world.principals())
+    axum::Json(world.all_principals())
 }
 
 async fn add_principal(

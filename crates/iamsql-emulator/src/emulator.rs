@@ -1,6 +1,7 @@
 //! The emulator as a library: started, asked, disturbed and stopped from a test.
 
 mod builder;
+mod federation;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -11,14 +11,14 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use tokio::net::TcpListener;
 
 pub(crate) use exchange::{Asked, Shape, exchange};
 pub(crate) use line::{Line, Peer};
 
 use crate::world::World;
-use crate::{alloydb, control, metadata, sqladmin, token};
+use crate::{alloydb, control, federation, iamcredentials, metadata, sqladmin, token};
 
 /// Serves `listener` until the emulator stops. `attached` is whom its metadata server stands for.
 pub(crate) async fn serve(
@@ -51,6 +51,20 @@ fn router(world: Arc<World>) -> Router {
         .route("/", get(metadata::ping))
         .route("/computeMetadata/{*path}", get(metadata::answer))
         .route("/token", post(token::endpoint::answer))
+        .route("/v1/token", post(federation::sts::answer))
+        .route("/v1/oauthtoken", post(federation::workforce::answer))
+        .route(
+            "/v1/projects/-/serviceAccounts/{call}",
+            post(iamcredentials::service_account_call),
+        )
+        .route(
+            "/emulator/subject-token",
+            get(federation::configuration::subject_token),
+        )
+        .route(
+            "/emulator/aws/{role}/latest/{*path}",
+            any(federation::aws::answer),
+        )
         .route(
             "/tokeninfo",
             get(token::tokeninfo::answer_get).post(token::tokeninfo::answer_post),

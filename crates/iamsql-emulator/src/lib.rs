@@ -24,9 +24,11 @@ mod dns;
 mod emulator;
 mod environment;
 mod faults;
+mod federation;
 mod foreign;
 mod grpc;
 mod http;
+mod iamcredentials;
 mod instance;
 mod issued;
 mod login;
@@ -46,6 +48,7 @@ pub use emulator::{
     Emulator, EmulatorBuilder, HUMAN, INSTANCE, PROJECT, SERVICE_ACCOUNT, random_password,
 };
 pub use faults::{CertificateAlert, DnsCode, Effect, Endpoint, Fault, FaultId, Faults};
+pub use federation::configuration::{ExternalAccount, ExternalSource};
 pub use instance::{AddressType, CaMode, Database, InstanceSpec, Wire};
 pub use principal::{Principal, PrincipalKind, Role};
 pub use session::{Session, Sessions};

@@ -22,6 +22,12 @@ pub struct Principal {
     pub(crate) roles: BTreeSet<Role>,
     #[serde(default)]
     pub(crate) scopes: Option<BTreeSet<String>>,
+    /// Who may act as this service account: addresses, and `principal://…` or `principalSet://…/*`.
+    #[serde(default)]
+    pub(crate) token_creators: BTreeSet<String>,
+    /// Whether borrowed tokens may live twelve hours.
+    #[serde(default)]
+    pub(crate) long_tokens: bool,
 }
 
 /// What a principal may do.
@@ -55,19 +61,26 @@ pub enum PrincipalKind {
 impl Principal {
     /// A service account, with every role. `email` ends in `.gserviceaccount.com`.
     pub fn service_account(email: impl Into<String>) -> Self {
-        Principal {
-            email: email.into(),
-            roles: all_roles(),
-            scopes: None,
-        }
+        Self::new(email.into(), all_roles())
     }
 
     /// A person, with every role.
     pub fn human(email: impl Into<String>) -> Self {
+        Self::new(email.into(), all_roles())
+    }
+
+    /// Somebody whom another identity provider vouches for, `principal://…`, without a role and without a database user.
+    pub fn federated(principal: impl Into<String>) -> Self {
+        Self::new(principal.into(), BTreeSet::new())
+    }
+
+    fn new(email: String, roles: BTreeSet<Role>) -> Self {
         Principal {
-            email: email.into(),
-            roles: all_roles(),
+            email,
+            roles,
             scopes: None,
+            token_creators: BTreeSet::new(),
+            long_tokens: false,
         }
     }
 
@@ -88,6 +101,20 @@ impl Principal {
     /// Default: service accounts get what they ask for; humans get what `gcloud auth application-default login` gives.
     pub fn with_scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
         self.scopes = Some(scopes.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Lets `member` act as this service account (`roles/iam.serviceAccountTokenCreator` on it): an e-mail address, a
+    /// federated `principal://…`, or all identities below a `principalSet://…/*`. Default: nobody.
+    pub fn with_token_creator(mut self, member: impl Into<String>) -> Self {
+        self.token_creators.insert(member.into());
+        self
+    }
+
+    /// Whether tokens of this service account that others borrow may live twelve hours instead of one, as an organisation
+    /// can permit. Default false.
+    pub fn with_long_tokens(mut self, permitted: bool) -> Self {
+        self.long_tokens = permitted;
         self
     }
 
@@ -117,10 +144,27 @@ impl Principal {
             .unwrap_or(&self.email)
     }
 
+    /// Whether somebody may act as this service account.
+    pub(crate) fn may_be_acted_as_by(&self, actor: &str) -> bool {
+        self.token_creators.iter().any(|member| {
+            let set = member
+                .strip_prefix("principalSet://")
+                .and_then(|rest| rest.strip_suffix('*'));
+            let name = actor.strip_prefix(FEDERATED);
+            member == actor || set.is_some_and(|set| name.is_some_and(|name| name.starts_with(set)))
+        })
+    }
+
+    /// Whether another identity provider vouches for this principal.
+    pub(crate) fn is_federated(&self) -> bool {
+        self.email.starts_with(FEDERATED)
+    }
+
     /// The scopes that a token may carry, or `None` for any.
     pub(crate) fn allowed_scopes(&self) -> Option<BTreeSet<String>> {
         match (&self.scopes, self.kind()) {
             (Some(scopes), _) => Some(scopes.clone()),
+            (None, _) if self.is_federated() => None,
             (None, PrincipalKind::ServiceAccount) => None,
             (None, PrincipalKind::Human) => {
                 Some(GCLOUD_SCOPES.iter().map(ToString::to_string).collect())
@@ -150,10 +194,11 @@ fn all_roles() -> BTreeSet<Role> {
     ])
 }
 
+const FEDERATED: &str = "principal://";
 const SERVICE_ACCOUNT_SUFFIX: &str = ".gserviceaccount.com";
 
 /// What `gcloud auth application-default login` asks for today.
-const GCLOUD_SCOPES: [&str; 4] = [
+pub(crate) const GCLOUD_SCOPES: [&str; 4] = [
     "openid",
     "https://www.googleapis.com/auth/userinfo.email",
     "https://www.googleapis.com/auth/cloud-platform",

@@ -1,6 +1,7 @@
 //! The state of one run that every endpoint shares: principals, instances, tokens, certificates, faults and records.
 
 mod changes;
+mod federation;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use crate::backend::{Backend, BackendOptions};
 use crate::calls::Calls;
 use crate::dns::Dns;
 use crate::faults::Faults;
+use crate::federation::Federation;
 use crate::instance::{Database, InstanceSpec};
 use crate::issued::{IssuedLog, random_secret};
 use crate::loopback::Loopback;
@@ -33,6 +35,7 @@ pub(crate) struct World {
     pub(crate) settings: Settings,
     pub(crate) tokens: Tokens,
     pub(crate) grants: Grants,
+    pub(crate) federation: Federation,
     pub(crate) certificates: Certificates,
     pub(crate) faults: Faults,
     pub(crate) dns: Dns,
@@ -94,6 +97,7 @@ impl World {
         Arc::new(World {
             tokens: Tokens::new(issued.clone()),
             grants: Grants::new(issued.clone()),
+            federation: Federation::new(&settings.project, issued.clone()),
             certificates: Certificates::default(),
             faults: Faults::new(),
             dns,
@@ -185,7 +189,14 @@ impl World {
             .cloned()
     }
 
+    /// Those who have an address, hence a database user.
     pub(crate) fn principals(&self) -> Vec<Principal> {
+        let mut all = self.all_principals();
+        all.retain(|one| !one.is_federated());
+        all
+    }
+
+    pub(crate) fn all_principals(&self) -> Vec<Principal> {
         self.principals
             .read()
             .expect("no panic under lock")

@@ -41,6 +41,16 @@ pub enum Endpoint {
     Token,
     /// `/tokeninfo`.
     TokenInfo,
+    /// `/v1/token` of STS: token exchange.
+    StsToken,
+    /// `/v1/oauthtoken` of STS: refresh grants of workforce pools.
+    WorkforceToken,
+    /// The URL of a subject token.
+    SubjectToken,
+    /// The metadata server of an AWS machine.
+    AwsMetadata,
+    /// `POST …:generateAccessToken`.
+    GenerateAccessToken,
     /// `GET …/connectSettings`.
     ConnectSettings,
     /// `POST …:generateEphemeralCert`.

@@ -77,6 +77,16 @@ impl ApiError {
         }
     }
 
+    /// 403 of IAM, which does not name what was asked for.
+    pub(crate) fn denied_somewhere(permission: &str) -> Self {
+        let message =
+            format!("Permission '{permission}' denied on resource (or it may not exist).");
+        ApiError {
+            detail: Some("IAM_PERMISSION_DENIED"),
+            ..Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+        }
+    }
+
     /// 404.
     pub(crate) fn not_found(message: &str, reason: &'static str) -> Self {
         Self::new(StatusCode::NOT_FOUND, reason, message)

@@ -65,15 +65,17 @@ impl World {
     /// Adds a principal, or replaces the one with this address, and makes its database user.
     pub(crate) async fn add_principal(&self, principal: Principal) -> anyhow::Result<()> {
         anyhow::ensure!(
-            principal.email.contains('@'),
-            "{:?} is no e-mail address",
+            principal.email.contains('@') || principal.is_federated(),
+            "{:?} is no e-mail address and no principal://",
             principal.email
         );
         self.insert_principal(principal.clone());
         // Nobody is added twice or not at all: a server that starts meanwhile asks for all principals when it has.
         match self.started_backend() {
-            Some(backend) => backend.add_principals(&[principal]).await,
-            None => Ok(()),
+            Some(backend) if !principal.is_federated() => {
+                backend.add_principals(&[principal]).await
+            }
+            _ => Ok(()),
         }
     }
 
@@ -146,6 +148,7 @@ impl World {
     pub(crate) fn revoke_principal(&self, principal: &str) -> usize {
         self.tokens.revoke_principal(principal);
         self.grants.revoke_principal(principal);
+        self.federation.revoke_principal(principal);
         self.certificates.revoke(|_, issued| {
             let alloydb = || {
                 issued

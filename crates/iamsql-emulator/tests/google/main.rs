@@ -4,6 +4,7 @@ mod client;
 mod control;
 mod dns;
 mod faults;
+mod federation;
 mod guard;
 mod metadata;
 mod names;
