@@ -109,6 +109,7 @@ class Connector:
         self._ip_type = None if ip_type is None else _word("ip_type", ip_type)
         self._enable_iam_auth = _flag("enable_iam_auth", enable_iam_auth)
         self._timeout = _seconds("timeout", timeout)
+        self._versions: dict[str, str] = {}
         self._listeners: dict[tuple[str, str | None, bool, float], _native.Listener] = {}
         self._native = _native.Connector(
             ip_type=self._ip_type,

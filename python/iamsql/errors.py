@@ -76,6 +76,10 @@ class MissingDriverError(ConfigError, ImportError):
     """The driver asked for is not installed, or too old."""
 
 
+class DriverMismatchError(ConfigError):
+    """The driver speaks to another database than the instance runs."""
+
+
 class CredentialsError(Error):
     """No usable Google credentials."""
 

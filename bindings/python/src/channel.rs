@@ -11,13 +11,20 @@ use pyo3::prelude::*;
 use crate::error;
 use crate::fork::{self, Generation, Held};
 
+#[derive(Default)]
+struct Limits {
+    /// What each read or write may take.
+    each: Option<Duration>,
+    /// When a login must have ended, however many reads it takes.
+    deadline: Option<Instant>,
+}
+
 /// What a `Socket` and the files made from it share.
 pub(crate) struct Channel {
     pub(crate) socket: BlockingSocket,
     generation: Generation,
     failure: Mutex<Option<PyErr>>,
-    /// When a login must have ended, however many reads it takes.
-    deadline: Mutex<Option<Instant>>,
+    limits: Mutex<Limits>,
 }
 
 impl Channel {
@@ -26,7 +33,7 @@ impl Channel {
             socket: connection.into_blocking(),
             generation: Generation::current(),
             failure: Mutex::new(None),
-            deadline: Mutex::new(None),
+            limits: Mutex::default(),
         });
         fork::watch(py, &channel);
         channel
@@ -49,11 +56,7 @@ impl Channel {
         work: impl FnOnce(&BlockingSocket, &mut dyn FnMut() -> io::Result<()>) -> io::Result<T> + Send,
     ) -> PyResult<T> {
         self.check()?;
-        if let Some(deadline) = *lock(&self.deadline) {
-            // A limit of zero would be refused; one millisecond past the deadline says the same.
-            let left = deadline.saturating_duration_since(Instant::now());
-            self.socket.set_timeout(Some(left.max(A_MOMENT)));
-        }
+        self.keep_to_deadline();
         let mut interrupt = None;
         let outcome = py.detach(|| {
             work(&self.socket, &mut || {
@@ -71,12 +74,36 @@ impl Channel {
         })
     }
 
-    /// Bounds all reads and writes from here on together; `None` ends that, and what each may take is unlimited again.
+    /// Bounds each read and write from here on; `None` lets them take for ever.
+    pub(crate) fn set_timeout(&self, each: Option<Duration>) {
+        lock(&self.limits).each = each;
+        self.socket.set_timeout(each);
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        lock(&self.limits).each
+    }
+
+    /// Bounds all reads and writes from here on together; `None` ends that.
     pub(crate) fn set_deadline(&self, limit: Option<Duration>) {
-        *lock(&self.deadline) = limit.and_then(|limit| Instant::now().checked_add(limit));
-        if limit.is_none() {
-            self.socket.set_timeout(None);
+        let mut limits = lock(&self.limits);
+        limits.deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        if limits.deadline.is_none() {
+            self.socket.set_timeout(limits.each);
         }
+    }
+
+    fn keep_to_deadline(&self) {
+        let limits = lock(&self.limits);
+        let Some(deadline) = limits.deadline else {
+            return;
+        };
+        // A limit of zero would be refused; a moment past the deadline says the same.
+        let left = deadline
+            .saturating_duration_since(Instant::now())
+            .max(A_MOMENT);
+        self.socket
+            .set_timeout(Some(limits.each.map_or(left, |each| each.min(left))));
     }
 
     /// The first error that a read or write ended with, if any did.

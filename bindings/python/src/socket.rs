@@ -66,11 +66,11 @@ impl Socket {
     #[pyo3(signature = (timeout))]
     fn settimeout(&self, timeout: Option<f64>) -> PyResult<()> {
         let limit = timeout.map(|limit| seconds("timeout", limit)).transpose()?;
-        self.0.socket.set_timeout(limit);
+        self.0.set_timeout(limit);
         Ok(())
     }
 
-    /// How long all reads and writes from here on may take together, in seconds; `None` ends that, and every other limit.
+    /// How long all reads and writes from here on may take together, in seconds; `None` ends that.
     #[pyo3(signature = (limit))]
     fn set_deadline(&self, limit: Option<f64>) -> PyResult<()> {
         let limit = limit.map(|limit| seconds("deadline", limit)).transpose()?;
@@ -80,7 +80,7 @@ impl Socket {
 
     /// What `settimeout` was given last.
     fn gettimeout(&self) -> Option<f64> {
-        self.0.socket.timeout().map(|limit| limit.as_secs_f64())
+        self.0.timeout().map(|limit| limit.as_secs_f64())
     }
 
     /// The descriptor below. What `select` says about it leaves out the bytes that `pending` counts.

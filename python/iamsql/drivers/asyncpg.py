@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import asyncpg
 
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
     from ..login import Login
 
 NAME = "asyncpg"
+ENGINE = "POSTGRES"
 
 
 async def connect_async(login: Login, loop: AbstractEventLoop) -> asyncpg.Connection[Any]:
     """An `asyncpg.Connection` of `loop`, logged in."""
     if not _watches_descriptors(loop):
-        directory, user = await login.park_async(loop)
-        return await _connected(login, loop, loop, directory, user)
+        listener, user = await login.park_async(loop)
+        return await _connected(login, loop, loop, os.fspath(listener.directory()), user)
     transport, user = await login.dial_async(loop)
     detour = Detour(loop, login, transport)
     try:

@@ -12,15 +12,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .. import _native
     from ..login import Login
 
 
-def parameters(login: Login, directory: str, user: str) -> dict[str, Any]:
+def parameters(login: Login, listener: _native.Listener, user: str) -> dict[str, Any]:
     """libpq's connection parameters. What the environment says about the way there is overruled."""
     given = dict(login.extra)
     given.setdefault("connect_timeout", max(2, math.ceil(login.remaining())))
     given.update(
-        host=directory,
+        host=os.fspath(listener.directory()),
         hostaddr="",
         port=5432,
         # The listener speaks plain PostgreSQL; TLS, and the proof of who the server is, lie behind it.

@@ -20,21 +20,30 @@ class HubSocket(socket.socket):
     def __init__(self, descriptor: int) -> None:
         super().__init__(fileno=descriptor)
         self._deadline: float | None = None
+        self._each: float | None = None
         keep_from_children(self)
 
     def set_deadline(self, limit: float | None) -> None:
         """How long all reads from here on may take together, in seconds; `None` ends that."""
         self._deadline = None if limit is None else time.monotonic() + limit
-        self.settimeout(limit)
+        self._limit()
+
+    def settimeout(self, value: float | None) -> None:
+        self._each = value
+        super().settimeout(value)
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        self._limit()
+        if self._deadline is not None:
+            self._limit()
         return super().recv_into(*args, **kwargs)
 
     def recv(self, *args: Any, **kwargs: Any) -> bytes:
-        self._limit()
+        if self._deadline is not None:
+            self._limit()
         return super().recv(*args, **kwargs)
 
     def _limit(self) -> None:
+        limits = [] if self._each is None else [self._each]
         if self._deadline is not None:
-            self.settimeout(max(self._deadline - time.monotonic(), 0.001))
+            limits.append(max(self._deadline - time.monotonic(), 0.001))
+        super().settimeout(min(limits, default=None))

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ..login import Login
 
 NAME = "pg8000"
+ENGINE = "POSTGRES"
 
 
 def connect(login: Login) -> pg8000.dbapi.Connection:

@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from ..login import Login
 
 NAME = "psycopg"
+ENGINE = "POSTGRES"
 
 
 def connect(login: Login) -> psycopg.Connection[Any]:
     """A `psycopg.Connection`, logged in."""
-    directory, user = login.park()
+    listener, user = login.park()
     try:
-        connection = psycopg.connect(**libpq.parameters(login, directory, user))
+        connection = psycopg.connect(**libpq.parameters(login, listener, user))
     except psycopg.errors.ConnectionTimeout as error:
         raise login.overdue() from error
     except psycopg.OperationalError as error:
@@ -37,9 +38,9 @@ def connect(login: Login) -> psycopg.Connection[Any]:
 
 async def connect_async(login: Login, loop: AbstractEventLoop) -> psycopg.AsyncConnection[Any]:
     """A `psycopg.AsyncConnection` of `loop`, logged in."""
-    directory, user = await login.park_async(loop)
+    listener, user = await login.park_async(loop)
     try:
-        connection = await psycopg.AsyncConnection.connect(**libpq.parameters(login, directory, user))
+        connection = await psycopg.AsyncConnection.connect(**libpq.parameters(login, listener, user))
     except psycopg.errors.ConnectionTimeout as error:
         raise login.overdue() from error
     except psycopg.OperationalError as error:

@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from ..login import Login
 
 NAME = "psycopg2"
+ENGINE = "POSTGRES"
 
 
 def connect(login: Login) -> Any:
     """A psycopg2 connection, logged in."""
-    directory, user = login.park()
+    listener, user = login.park()
     try:
-        connection = psycopg2.connect(**libpq.parameters(login, directory, user))
+        connection = psycopg2.connect(**libpq.parameters(login, listener, user))
     except psycopg2.OperationalError as error:
         reason = libpq.reason(error, login)
         if reason is not None:

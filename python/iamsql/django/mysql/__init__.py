@@ -1,0 +1,1 @@
+"""Django on MySQL: `"ENGINE": "iamsql.django.mysql"`."""

@@ -41,12 +41,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
         parameters.pop("connector", None)
         try:
             login = settings.login(self.settings_dict, "psycopg" if is_psycopg3 else "psycopg2")
-            directory, user = login.park()
+            listener, user = login.park()
         except Error as error:
             # What Django's own callers catch; ours is its cause.
             raise self.Database.OperationalError(str(error)) from error
         self._login: Login = login
-        parameters.update(libpq.parameters(login, directory, user))
+        parameters.update(libpq.parameters(login, listener, user))
         return parameters
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
