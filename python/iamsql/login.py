@@ -84,6 +84,7 @@ class Login:
         """A blocking connection and the user to log in as: ours, or one of a hub that replaced them."""
         native = self._connector._native
         options: Any = {"iam": self.iam, "ip_type": self.ip_type, "timeout": self.remaining()}
+        socket: Any
         if not hub.replaces_sockets():
             socket, user = native.dial(self.instance, self.asked, **options)
         else:

@@ -23,10 +23,11 @@ ASK = """
 import os, sys, time
 import iamsql
 
-ticks = [time.monotonic()]
+ticks = 0
 def tick():
+    global ticks
     while True:
-        ticks.append(time.monotonic())
+        ticks += 1
         sleep(0.01)
 
 def one():
@@ -40,9 +41,8 @@ def one():
 connector = iamsql.Connector()
 spawn(tick)
 answers = [result(greenlet) for greenlet in [spawn(one) for _ in range(4)]]
-ticks.append(time.monotonic())
 print(*(user for user, length in answers if length == 1_000_000))
-print(max(later - earlier for earlier, later in zip(ticks, ticks[1:])))
+print(ticks)
 """
 
 
@@ -53,9 +53,9 @@ print(max(later - earlier for earlier, later in zip(ticks, ticks[1:])))
 )
 def test_greenlets_go_on_while_others_wait(run, hub, driver):
     pytest.importorskip("gevent" if hub is GEVENT else "eventlet")
-    users, gap = run(hub + ASK, environment={"DRIVER": driver}).stdout.splitlines()
+    users, ticks = run(hub + ASK, environment={"DRIVER": driver}).stdout.splitlines()
     assert users.split() == [IAM_USER] * 4
-    assert float(gap) < 0.6  # a query that stopped the hub would have taken 0.7
+    assert int(ticks) > 20  # of some seventy; a hub that is stopped gets round a few times
 
 
 @pytest.mark.parametrize(("hub", "driver"), [(GEVENT, "psycopg2"), (EVENTLET, "psycopg"), (EVENTLET, "psycopg2")])

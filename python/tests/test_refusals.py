@@ -21,8 +21,8 @@ def kind(error: type, connector, driver, instance=INSTANCE, **kwargs) -> iamsql.
 
 
 def test_an_unknown_driver_is_named_with_the_known_ones(connector):
-    error = kind(iamsql.ConfigError, connector, "mysqlclient")
-    for name in ("mysqlclient", "asyncpg", "pg8000", "psycopg", "psycopg2"):
+    error = kind(iamsql.ConfigError, connector, "oracledb")
+    for name in ("oracledb", "asyncpg", "pg8000", "psycopg", "psycopg2"):
         assert name in str(error)
 
 

@@ -31,7 +31,7 @@ def connect(login: Login) -> pymysql.connections.Connection:
         return connection
     socket, user = login.dial()
     connection.user = user.encode(connection.encoding)
-    # What it believes of every socket that it did not open itself, and this one is encrypted: with caching_sha2_password
+    # It believes that no socket is which it did not open itself, and this one is encrypted: with caching_sha2_password
     # server and client must agree about that.
     connection._secure = True
     socket.set_deadline(login.remaining())
