@@ -16,6 +16,9 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = os.environ.get("IAMSQL_EMULATOR_PROGRAM", str(ROOT / "target/debug/iamsql-emulator"))
 INSTANCE = "your-project-id:us-central1:demo-postgres"
 CAS = "your-project-id:us-central1:cas-postgres"
+ALLOYDB = "projects/my-project/locations/us-central1/clusters/my-alloydb-cluster/instances/my-primary"
+READ_POOL = "projects/my-project/locations/us-central1/clusters/my-alloydb-cluster/instances/my-read-pool"
+NO_IAM_ALLOYDB = "projects/my-project/locations/us-central1/clusters/no-iam/instances/my-primary"
 NO_IAM = "your-project-id:us-central1:plain-postgres"
 HUMAN = "jane@example.com"
 SERVICE_ACCOUNT = "cloudsql-client@your-project-id.iam.gserviceaccount.com"
@@ -44,6 +47,10 @@ class Emulator:
             text = response.read()
         return json.loads(text) if text else None
 
+    def instance(self, name: str) -> dict[str, Any]:
+        (found,) = [one for one in self.ready["instances"] if one["name"] == name]
+        return found
+
     def sessions(self, instance: str = INSTANCE) -> list[dict[str, Any]]:
         return [one for one in self.control("/sessions", method="GET") if one["instance"] == instance]
 
@@ -57,6 +64,9 @@ def emulator() -> Iterator[Emulator]:
             *("--instance", INSTANCE),
             *("--instance", CAS + "?ca=cas"),
             *("--instance", NO_IAM + "?iam=off"),
+            *("--instance", ALLOYDB + "?address=both&address=psc"),
+            *("--instance", READ_POOL + "?address=private"),
+            *("--instance", NO_IAM_ALLOYDB + "?iam=off"),
         ],
         stdout=subprocess.PIPE,
         text=True,

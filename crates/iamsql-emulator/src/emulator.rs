@@ -322,3 +322,9 @@ pub const SERVICE_ACCOUNT: &str = "cloudsql-client@your-project-id.iam.gservicea
 pub const HUMAN: &str = "jane@example.com";
 /// The PostgreSQL instance of this project's documentation.
 pub const INSTANCE: &str = "your-project-id:us-central1:demo-postgres";
+/// The AlloyDB primary instance of this project's documentation.
+pub const ALLOYDB_INSTANCE: &str =
+    "projects/my-project/locations/us-central1/clusters/my-alloydb-cluster/instances/my-primary";
+/// The read pool of the same cluster.
+pub const ALLOYDB_READ_POOL: &str =
+    "projects/my-project/locations/us-central1/clusters/my-alloydb-cluster/instances/my-read-pool";

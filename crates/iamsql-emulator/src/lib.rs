@@ -45,7 +45,8 @@ pub use authority::ServerCertificate;
 pub use calls::{Call, Calls};
 pub use dns::{Dns, DnsQuery, DnsRecord};
 pub use emulator::{
-    Emulator, EmulatorBuilder, HUMAN, INSTANCE, PROJECT, SERVICE_ACCOUNT, random_password,
+    ALLOYDB_INSTANCE, ALLOYDB_READ_POOL, Emulator, EmulatorBuilder, HUMAN, INSTANCE, PROJECT,
+    SERVICE_ACCOUNT, random_password,
 };
 pub use faults::{CertificateAlert, DnsCode, Effect, Endpoint, Fault, FaultId, Faults};
 pub use federation::configuration::{ExternalAccount, ExternalSource};

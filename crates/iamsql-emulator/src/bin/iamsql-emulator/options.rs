@@ -9,20 +9,21 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use iamsql_emulator::{
-    Emulator, EmulatorBuilder, INSTANCE, InstanceSpec, PROJECT, Principal, SERVICE_ACCOUNT,
+    ALLOYDB_INSTANCE, ALLOYDB_READ_POOL, Emulator, EmulatorBuilder, INSTANCE, InstanceSpec,
+    PROJECT, Principal, SERVICE_ACCOUNT,
 };
 
 use crate::instances;
 
-/// A local Google for Cloud SQL: metadata server, OAuth, Admin API and server-side proxies, with a real PostgreSQL.
+/// A local Google for Cloud SQL and AlloyDB: metadata server, OAuth, Admin API and server-side proxies, with a real PostgreSQL.
 ///
 /// Prints one line of JSON when it is ready, then runs until it is interrupted. With --env it prints shell exports
 /// instead and goes on in the background: eval "$(iamsql-emulator --env)". Independent of Google.
 #[derive(Debug, Parser)]
 #[command(version, disable_help_subcommand = true)]
 pub(crate) struct Options {
-    /// An instance with a PostgreSQL: PROJECT:REGION:INSTANCE, optionally with ?ca=cas&address=private&iam=off&database=d
-    /// (also dns=NAME, tickets=off, version=POSTGRES_17, pinned=on, certificate=expired…). Default: the demo instance.
+    /// An instance with a PostgreSQL: PROJECT:REGION:INSTANCE, or projects/…/instances/I of AlloyDB, optionally with ?ca=cas&address=private&iam=off&database=d
+    /// (also dns=NAME, tickets=off, version=POSTGRES_17, pinned=on, certificate=expired…). Default: the demo instances.
     #[arg(long = "instance", value_name = "NAME[?SETTINGS]", value_parser = instances::parse)]
     instances: Vec<InstanceSpec>,
 
@@ -125,8 +126,11 @@ impl Options {
             anyhow::ensure!(email.contains('@'), "{email:?} is no e-mail address");
             builder = builder.principal(Principal::human(email));
         }
-        let default = (self.instances.is_empty() && self.echoes.is_empty())
-            .then(|| InstanceSpec::postgres(INSTANCE));
+        let default = if self.instances.is_empty() && self.echoes.is_empty() {
+            self.default_instances()
+        } else {
+            Vec::new()
+        };
         for spec in self
             .instances
             .iter()
@@ -152,6 +156,15 @@ impl Options {
             builder = builder.expose(address);
         }
         Ok(builder)
+    }
+
+    /// Those of this project's documentation; one, where there is one address for everything.
+    fn default_instances(&self) -> Vec<InstanceSpec> {
+        let mut specs = vec![InstanceSpec::postgres(INSTANCE)];
+        if cfg!(target_os = "linux") && self.expose.is_none() {
+            specs.extend([ALLOYDB_INSTANCE, ALLOYDB_READ_POOL].map(InstanceSpec::postgres));
+        }
+        specs
     }
 
     /// The built-in database users and their passwords.
