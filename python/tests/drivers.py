@@ -22,8 +22,17 @@ async def ask_async(connection: object, question: str = "SELECT current_user") -
     """The same over an asynchronous one."""
     if hasattr(connection, "fetchval"):
         return await connection.fetchval(question)
-    cursor = await connection.execute(question)
-    return (await cursor.fetchone())[0]
+    if hasattr(connection, "execute"):
+        cursor = await connection.execute(question)
+        return (await cursor.fetchone())[0]
+    async with connection.cursor() as cursor:
+        await cursor.execute(question)
+        return (await cursor.fetchone())[0]
+
+
+async def close_async(connection: object) -> None:
+    """Ends it politely: MySQL's drivers call that something else than `close`."""
+    await getattr(connection, "ensure_closed", connection.close)()
 
 
 def answer(connector: object, driver: str, instance: str, question: str = "SELECT current_user", **kwargs: object):
@@ -43,4 +52,4 @@ async def _answer_async(connector, driver, instance, question, kwargs):
     try:
         return await ask_async(connection, question)
     finally:
-        await connection.close()
+        await close_async(connection)
