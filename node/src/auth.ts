@@ -1,6 +1,6 @@
 // Google's authentication objects, asked the one question that the engine has: for a token.
 
-import { misuse } from './errors.js'
+import { misuse, NO_LOGIN_TOKEN } from './errors.js'
 import type { NativeToken } from './native.js'
 
 /**
@@ -20,23 +20,23 @@ interface Known {
   cachedCredential?: Known | null
 }
 
-/** The function that the addon calls with the scope it wants. */
-export function tokenSource(auth: TokenGiver): (scope: string) => Promise<NativeToken> {
+/** The function that the addon calls with the scope it wants; `option` is where `auth` was given. */
+export function tokenSource(auth: TokenGiver, option: string): (scope: string) => Promise<NativeToken> {
   if (typeof auth.getAccessToken !== 'function') {
-    throw misuse('auth has no getAccessToken()', { advice: 'pass a GoogleAuth or an AuthClient of google-auth-library' })
+    throw misuse(`${option} has no getAccessToken()`, { advice: 'pass a GoogleAuth or an AuthClient of google-auth-library' })
   }
   let warned = false
   return async (scope) => {
     if (scope.endsWith('.login') && !warned) {
       warned = true
-      process.emitWarning('the tokens of `auth` are used for database logins with all the scopes they have', {
+      process.emitWarning(`the tokens of \`${option}\` are used for database logins with all the scopes they have`, {
         type: 'IamsqlWarning',
         detail: `A token with the scope ${scope} alone would do. Application Default Credentials are narrowed to it.`,
       })
     }
     const given = await auth.getAccessToken()
     const token = typeof given === 'string' ? given : given?.token
-    if (typeof token !== 'string' || token === '') throw new Error('auth gave no access token')
+    if (typeof token !== 'string' || token === '') throw new Error(scope.endsWith('.login') ? NO_LOGIN_TOKEN : `${option} gave no access token`)
     return { token, ...known(auth as Known) }
   }
 }

@@ -10,7 +10,6 @@ import {
   type ConnectionOptions,
   type ConnectorOptions,
   type DriverOptions,
-  IpAddressTypes,
   type SocketConnectionOptions,
   type TediousDriverOptions,
   toNativeConnectOptions,
@@ -20,7 +19,7 @@ import {
 import { LocalProxies } from './proxy.js'
 
 /**
- * Connects database drivers to Cloud SQL instances as this process's Google identity.
+ * Connects database drivers to Cloud SQL and AlloyDB instances as this process's Google identity.
  *
  * One per process is enough. It holds no timer and no socket that would keep the process from exiting.
  *
@@ -39,10 +38,11 @@ export class Connector {
    * @throws {@link IamsqlError} `IAMSQL_CONFIG` for an option that cannot mean anything; `IAMSQL_CREDENTIALS` for an unreadable credentials file.
    */
   constructor(options: ConnectorOptions = {}) {
-    const { auth } = options
+    const { auth, loginAuth } = options
     if (auth != null && options.credentialsFile != null) throw misuse('auth and credentialsFile exclude each other')
-    const ask = auth == null ? undefined : tokenSource(auth)
-    this.#native = translated(() => new (native().Connector)(toNativeConnectorOptions(options), ask))
+    const ask = auth == null ? undefined : tokenSource(auth, 'auth')
+    const askLogin = loginAuth == null ? undefined : tokenSource(loginAuth, 'loginAuth')
+    this.#native = translated(() => new (native().Connector)(toNativeConnectorOptions(options), ask, askLogin))
   }
 
   /**
@@ -77,7 +77,7 @@ export class Connector {
    * Rejects with {@link IamsqlError}, as `getOptions()` does; `IAMSQL_CREDENTIALS` if the credentials do not tell who they are.
    */
   async user(options: UserOptions): Promise<string> {
-    const instance = named(options.instanceConnectionName)
+    const instance = named(options)
     return settled(() => this.#native.user(instance))
   }
 
@@ -119,10 +119,7 @@ export class Connector {
   }
 
   async #warm(options: ConnectionOptions): Promise<{ instance: string; chosen: NativeConnectOptions }> {
-    const instance = named(options.instanceConnectionName, options.domainName)
-    if (options.ipType === IpAddressTypes.PSC) {
-      throw misuse('ipType PSC is not supported yet', { advice: 'use PUBLIC, PRIVATE or AUTO' })
-    }
+    const instance = named(options)
     const chosen = toNativeConnectOptions(options)
     await settled(() => this.#native.warm(instance, chosen))
     return { instance, chosen }
@@ -138,11 +135,9 @@ function listenOptions({ listenOptions }: SocketConnectionOptions): NativeListen
   return { path, readableAll: readableAll ?? false, writableAll: writableAll ?? false }
 }
 
-function named(instance: string | undefined, domainName?: string): string {
-  if (domainName != null) {
-    throw misuse('domainName is not supported yet', { advice: 'pass instanceConnectionName' })
-  }
-  if (typeof instance !== 'string' || instance === '') throw misuse(MISSING_NAME, { code: 'ENOCONNECTIONNAME' })
+function named({ instanceConnectionName, instanceUri, domainName }: UserOptions): string {
+  const instance = instanceConnectionName || instanceUri || domainName
+  if (typeof instance !== 'string') throw misuse(MISSING_NAME, { code: 'ENOCONNECTIONNAME' })
   return instance
 }
 

@@ -128,7 +128,7 @@ interface Official {
 }
 
 function officialFor(failure: Failure): Official | undefined {
-  const { code, detail, instance } = failure
+  const { chain, code, detail, instance } = failure
   switch (detail?.[0]) {
     case 'malformedName':
       return { code: 'EBADCONNECTIONNAME', text: MALFORMED }
@@ -139,9 +139,13 @@ function officialFor(failure: Failure): Official | undefined {
     case 'wrongServer':
       return { code: 'EBADSQLADMINVERIFYCERT', text: `Certificate had CN ${detail[1]}, expected ${detail[2]}` }
   }
+  if (chain.includes(NO_LOGIN_TOKEN)) return { code: 'ENOACCESSTOKEN', text: NO_LOGIN_TOKEN }
+  if (code === 'IAMSQL_DNS' && instance != null) {
+    return { code: 'EDOMAINNAMELOOKUPFAILED', text: `No DNS record found for ${instance}` }
+  }
   if (code === 'IAMSQL_CLOSED') return { code: 'ERRCLOSED', text: 'The connector was closed.' }
-  if (code === 'IAMSQL_NOT_FOUND' && instance != null) {
-    const parts = instance.split(':')
+  const parts = instance?.split(':') ?? []
+  if (code === 'IAMSQL_NOT_FOUND' && parts.length >= 3) {
     const project = parts.slice(0, -2).join(':')
     const hint = 'Ensure network connectivity and validate the provided `instanceConnectionName` config value'
     return {
@@ -172,12 +176,16 @@ function chained(causes: string[]): Error | undefined {
 /** Users of the official connector look for this in `err.name`; its class is not exported there. */
 const OFFICIAL_NAME = 'CloudSQLConnectorError'
 
+/** What the official connector says when an `auth` object has no token for a login. */
+export const NO_LOGIN_TOKEN = 'Failed to get access token for automatic IAM authentication.'
+
 const MALFORMED =
   'Malformed Instance connection name, expected an instance connection name in the form ' +
   '"PROJECT:REGION:INSTANCE" or a valid domain name'
 
 const NO_ADDRESS: Record<string, Official> = {
   PUBLIC: { code: 'ENOPUBLICSQLADMINIPADDRESS', text: 'Cannot connect to instance, public Ip address not found' },
+  PSC: { code: 'ENOPSCSQLADMINIPADDRESS', text: 'Cannot connect to instance, PSC address not found' },
   PRIVATE: { code: 'ENOPRIVATESQLADMINIPADDRESS', text: 'Cannot connect to instance, private Ip address not found' },
   AUTO: { code: 'ENOSQLADMINIPADDRESS', text: 'Cannot connect to instance, it has no supported IP addresses' },
 }

@@ -11,6 +11,7 @@ export {
   GoogleAuth,
   IamsqlError,
   IpAddressTypes,
+  LoginScopes,
   RefreshStrategies,
   type SocketConnectionOptions,
   type SqlDataState,

@@ -14,6 +14,7 @@ export {
   type ConnectorOptions,
   type DriverOptions,
   IpAddressTypes,
+  LoginScopes,
   RefreshStrategies,
   type SocketConnectionOptions,
   type TediousDriverOptions,

@@ -7,6 +7,8 @@ export interface NativeConnectorOptions {
   quotaProject?: string
   refreshStrategy?: string
   adminEndpoint?: string
+  alloydbEndpoint?: string
+  loginScope?: string
   timeoutMs?: number
   universeDomain?: string
   userAgent?: string
@@ -19,6 +21,8 @@ export interface NativeToken {
   expires?: number
   principal?: string
 }
+
+type Ask = (scope: string) => Promise<NativeToken>
 
 export interface NativeConnectOptions {
   authMode?: string
@@ -71,7 +75,7 @@ interface Native {
   errorCodes(): string[]
   /** Has the engine's warnings told to `hear`. */
   onWarning(hear: (text: string) => void): void
-  Connector: new (options: NativeConnectorOptions, ask?: (scope: string) => Promise<NativeToken>) => NativeConnector
+  Connector: new (options: NativeConnectorOptions, ask?: Ask, askLogin?: Ask) => NativeConnector
 }
 
 let loaded: Native | undefined

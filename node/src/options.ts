@@ -13,14 +13,16 @@ export enum AuthTypes {
   IAM = 'IAM',
 }
 
-/** Which of an instance's addresses to dial. Default `PUBLIC`. */
+/** Which of an instance's addresses to dial. Default `PUBLIC` for Cloud SQL, `PRIVATE` for AlloyDB. */
 export enum IpAddressTypes {
   /** The public address. */
   PUBLIC = 'PUBLIC',
   /** The private address, inside the VPC network. */
   PRIVATE = 'PRIVATE',
-  /** Private Service Connect. Not supported yet: refused with `IAMSQL_CONFIG`. */
+  /** A Private Service Connect endpoint, found by the instance's DNS name. */
   PSC = 'PSC',
+  /** No address: a stream through Cloud SQL's API, where no network path leads to the instance. */
+  SQL_DATA = 'SQL_DATA',
   /** The public address if the instance has one, else the private. */
   AUTO = 'AUTO',
 }
@@ -35,6 +37,14 @@ export enum RefreshStrategies {
   LAZY = 'LAZY',
 }
 
+/** Which token a database login may use. Default `NARROW`. */
+export enum LoginScopes {
+  /** One that only logs in; a broader one, with a warning, where the credentials have no other. */
+  NARROW = 'NARROW',
+  /** One that only logs in, or none. */
+  STRICT = 'STRICT',
+}
+
 /** What `new Connector()` takes. Everything has a default; credentials come from where Google's libraries look for them. */
 export interface ConnectorOptions {
   /** A service-account key, `authorized_user` or other credentials file. Default: Application Default Credentials. */
@@ -45,6 +55,8 @@ export interface ConnectorOptions {
   refreshStrategy?: RefreshStrategies | `${RefreshStrategies}`
   /** The Admin API's address, with or without a trailing slash; https, or http to a loopback address. Tokens are sent there. */
   sqlAdminAPIEndpoint?: string
+  /** AlloyDB's API, likewise. */
+  alloyDBAPIEndpoint?: string
   /** How long one connect may take, from name to ready socket, in milliseconds. Default 30 000, at least 1, at most 3 600 000. */
   timeoutMs?: number
   /** The Google universe. Default: that of the environment, else `googleapis.com`. */
@@ -55,24 +67,45 @@ export interface ConnectorOptions {
   emulatorHost?: string
   /** Gives tokens instead: a `GoogleAuth` or an `AuthClient` from `google-auth-library`. Its scopes are not narrowed. */
   auth?: TokenGiver
+  /** Accepted and unused, as the four below: they belong to streams through Cloud SQL's API. */
+  sqlDataEndpoint?: string
+  sqlDataStreamTimeout?: number
+  sqlDataKeepAliveTimeMs?: number
+  sqlDataKeepAliveTimeoutMs?: number
+  resourceExhaustedCooldownPeriod?: number
+  /** Gives the tokens of database logins, when whoever logs in is not who calls the API. Default: the same credentials. */
+  loginAuth?: TokenGiver
+  /** Which token a database login may use. Default `NARROW`. */
+  loginScope?: LoginScopes | `${LoginScopes}`
 }
 
-/** What `getOptions()` and `getTediousOptions()` take. */
+/** What `getOptions()`, `getTediousOptions()` and `startLocalProxy()` take: an instance, by one of its names, and how to reach it. */
 export interface ConnectionOptions {
-  /** `PROJECT:REGION:INSTANCE`, as `gcloud sql instances describe INSTANCE --format='value(connectionName)'` prints it. */
+  /**
+   * `PROJECT:REGION:INSTANCE`, as `gcloud sql instances describe INSTANCE --format='value(connectionName)'` prints it; or
+   * what `instanceUri` or `domainName` takes.
+   */
   instanceConnectionName?: string
+  /** An AlloyDB instance: `projects/P/locations/REGION/clusters/CLUSTER/instances/INSTANCE`. */
+  instanceUri?: string
+  /** A DNS name whose TXT record, or whose own form, says which Cloud SQL instance it stands for. */
+  domainName?: string
   /** How the database login happens. Default `PASSWORD`. */
   authType?: AuthTypes | `${AuthTypes}`
-  /** Which address to dial. Default `PUBLIC`. */
+  /** Which address to dial. Default `PUBLIC` for Cloud SQL, `PRIVATE` for AlloyDB. */
   ipType?: IpAddressTypes | `${IpAddressTypes}`
   /** How long one connect may take, in milliseconds. Default: the connector's. */
   timeoutMs?: number
-  /** Not supported yet: refused with `IAMSQL_CONFIG`. */
-  domainName?: string
   /** Belongs to `domainName`; without one it has no effect. */
   failoverPeriod?: number
   /** Accepted and unused: the engine fetches at most twice at once after a refused connect, then once in 30 s. */
   limitRateInterval?: number
+  /** Accepted and unused, as the four below: the connector's own settings of a stream through Cloud SQL's API. */
+  sqlDataEndpoint?: string
+  sqlDataStreamTimeout?: number
+  sqlDataKeepAliveTimeMs?: number
+  sqlDataKeepAliveTimeoutMs?: number
+  resourceExhaustedCooldownPeriod?: number
 }
 
 /** Where `startLocalProxy()` listens. */
@@ -90,11 +123,8 @@ export interface SocketConnectionOptions extends ConnectionOptions {
   listenOptions: UnixSocketOptions
 }
 
-/** What `user()` takes. */
-export interface UserOptions {
-  /** `PROJECT:REGION:INSTANCE`. Its database engine decides how the principal's user is spelled. */
-  instanceConnectionName?: string
-}
+/** What `user()` takes: an instance, whose database engine decides how the principal's user is spelled. */
+export type UserOptions = Pick<ConnectionOptions, 'instanceConnectionName' | 'instanceUri' | 'domainName'>
 
 /** What `getOptions()` gives: spread it into the options of `pg.Pool`, `pg.Client` or another driver that takes `stream`. */
 export interface DriverOptions {
@@ -112,12 +142,14 @@ export interface TediousDriverOptions {
 
 export function toNativeConnectorOptions(options: ConnectorOptions): NativeConnectorOptions {
   const { credentialsFile, quotaProject, refreshStrategy, sqlAdminAPIEndpoint } = options
-  const { timeoutMs, universeDomain, userAgent, emulatorHost } = options
+  const { alloyDBAPIEndpoint, loginScope, timeoutMs, universeDomain, userAgent, emulatorHost } = options
   return present({
     credentialsFile,
     quotaProject,
     refreshStrategy,
     adminEndpoint: sqlAdminAPIEndpoint,
+    alloydbEndpoint: alloyDBAPIEndpoint,
+    loginScope,
     timeoutMs,
     universeDomain,
     userAgent,

@@ -77,6 +77,7 @@ describe('getOptions() refuses', () => {
   for (const [addresses, ipType, code, text] of [
     [['PRIVATE'], undefined, 'ENOPUBLICSQLADMINIPADDRESS', 'Cannot connect to instance, public Ip address not found'],
     [['PRIMARY'], 'PRIVATE', 'ENOPRIVATESQLADMINIPADDRESS', 'Cannot connect to instance, private Ip address not found'],
+    [['PRIMARY'], 'PSC', 'ENOPSCSQLADMINIPADDRESS', 'Cannot connect to instance, PSC address not found'],
     [[], 'AUTO', 'ENOSQLADMINIPADDRESS', 'Cannot connect to instance, it has no supported IP addresses'],
   ]) {
     test(`the absent address type ${ipType ?? 'PUBLIC'}`, async () => {
@@ -107,13 +108,11 @@ describe('getOptions() refuses', () => {
   })
 
   for (const [given, message] of [
-    [{ ipType: 'PSC' }, /^ipType PSC is not supported yet$/],
     [{ ipType: 'IPV9' }, /"IPV9" is not known: want PUBLIC/],
     [{ authType: 'KERBEROS' }, /"KERBEROS" is not known: want IAM or PASSWORD/],
     [{ timeoutMs: -1 }, /timeoutMs -1/],
     [{ timeoutMs: 0 }, /out of range/],
     [{ timeoutMs: '5' }, /^timeoutMs must be a number$/],
-    [{ domainName: 'db.example.com' }, /^domainName is not supported yet$/],
   ]) {
     test(`the option ${JSON.stringify(given)}`, async () => {
       const error = await options({ instanceConnectionName: DEMO, ...given })
@@ -138,6 +137,8 @@ describe('new Connector() refuses', () => {
   for (const [given, message] of [
     [{ auth: {} }, /^auth has no getAccessToken\(\)$/],
     [{ auth: { getAccessToken() {} }, credentialsFile: '/dev/null' }, /exclude each other/],
+    [{ loginAuth: {} }, /^loginAuth has no getAccessToken\(\)$/],
+    [{ loginScope: 'broad' }, /"broad" is not known: want NARROW or STRICT/],
     [{ refreshStrategy: 'HOURLY' }, /"HOURLY" is not known/],
     [{ timeoutMs: Number.NaN }, /timeoutMs NaN/],
     [{ credentialsFile: 7 }, /^credentialsFile must be a string$/],

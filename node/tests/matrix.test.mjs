@@ -32,7 +32,7 @@ const visitor = fileURLToPath(new URL('matrix/visitor.mjs', import.meta.url))
 const POSTGRES_ONLY = 'speaks PostgreSQL’s protocol alone'
 const MYSQL_ONLY = 'speaks MySQL’s protocol alone'
 const SQL_SERVER_ONLY = 'speaks SQL Server’s protocol alone'
-const NO_LIBPQ = !existsSync(new URL('../node_modules/libpq/build/Release/addon.node', import.meta.url)) && 'libpq-dev or Node’s headers are missing, so its addon is not built'
+const NO_LIBPQ = !existsSync(new URL('runtimes/node_modules/libpq/build/Release/addon.node', import.meta.url)) && 'libpq-dev or Node’s headers are missing, so its addon is not built'
 
 /** Each driver: how it is run, and why it cannot be where it cannot. */
 const DRIVERS = {

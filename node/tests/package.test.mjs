@@ -24,7 +24,7 @@ const emulator = useEmulator(
 
 test('import and require give the same names and the same objects', () => {
   const required = createRequire(import.meta.url)('iamsql')
-  const names = ['AuthClient', 'AuthTypes', 'Connector', 'GoogleAuth', 'IamsqlError', 'IpAddressTypes', 'RefreshStrategies', 'cooldownBackoff']
+  const names = ['AuthClient', 'AuthTypes', 'Connector', 'GoogleAuth', 'IamsqlError', 'IpAddressTypes', 'LoginScopes', 'RefreshStrategies', 'cooldownBackoff']
   assert.deepEqual(Object.keys(required).sort(), names)
   assert.deepEqual(Object.keys(imported).filter((name) => name !== 'default').sort(), names)
   for (const name of names) assert.equal(imported[name], required[name])
@@ -32,7 +32,7 @@ test('import and require give the same names and the same objects', () => {
 
 test('the enumerations hold the official values and ours', () => {
   assert.deepEqual({ ...imported.AuthTypes }, { PASSWORD: 'PASSWORD', IAM: 'IAM' })
-  assert.deepEqual({ ...imported.IpAddressTypes }, { PUBLIC: 'PUBLIC', PRIVATE: 'PRIVATE', PSC: 'PSC', AUTO: 'AUTO' })
+  assert.deepEqual({ ...imported.IpAddressTypes }, { PUBLIC: 'PUBLIC', PRIVATE: 'PRIVATE', PSC: 'PSC', SQL_DATA: 'SQL_DATA', AUTO: 'AUTO' })
 })
 
 test('the typings serve both module systems', async () => {

@@ -21,16 +21,21 @@ pub struct NativeConnector {
 
 #[napi]
 impl NativeConnector {
-    /// Reads credentials files; contacts nobody. Tokens come from `ask`, if it is given.
+    /// Reads credentials files; contacts nobody. Tokens come from `ask`, and those of logins from `ask_login`, if they are
+    /// given.
     #[napi(constructor)]
     pub fn new(
         env: Env,
         options: ConnectorOptions,
         ask: Option<Function<'_, String, Promise<GivenToken>>>,
+        ask_login: Option<Function<'_, String, Promise<GivenToken>>>,
     ) -> napi::Result<Self> {
         let mut builder = Connector::builder();
         if let Some(ask) = ask {
             builder = builder.credentials(credentials::from_function(ask)?);
+        }
+        if let Some(ask) = ask_login {
+            builder = builder.login_credentials(credentials::from_function(ask)?);
         }
         options
             .apply_to(builder)

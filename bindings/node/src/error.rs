@@ -94,7 +94,7 @@ fn particulars(detail: &Detail) -> Option<Vec<String>> {
             vec!["wrongRegion".to_owned(), named.clone(), actual.clone()]
         }
         Detail::NoAddress(asked) => {
-            vec!["noAddress".to_owned(), format!("{asked:?}").to_uppercase()]
+            vec!["noAddress".to_owned(), asked.as_str().to_owned()]
         }
         Detail::WrongServer {
             presented,

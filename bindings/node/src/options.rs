@@ -14,8 +14,12 @@ pub struct ConnectorOptions {
     pub quota_project: Option<String>,
     /// `AUTO`, `BACKGROUND` or `LAZY`.
     pub refresh_strategy: Option<String>,
-    /// The Admin API's address.
+    /// Cloud SQL's API.
     pub admin_endpoint: Option<String>,
+    /// AlloyDB's API.
+    pub alloydb_endpoint: Option<String>,
+    /// `NARROW` or `STRICT`.
+    pub login_scope: Option<String>,
     /// The connect deadline in milliseconds.
     pub timeout_ms: Option<f64>,
     /// The Google universe.
@@ -31,7 +35,7 @@ pub struct ConnectorOptions {
 pub struct NativeConnectOptions {
     /// `IAM` or `PASSWORD`.
     pub auth_mode: Option<String>,
-    /// `PUBLIC`, `PRIVATE` or `AUTO`.
+    /// `PUBLIC`, `PRIVATE`, `PSC`, `AUTO` or `SQL_DATA`.
     pub ip_type: Option<String>,
     /// The connect deadline in milliseconds.
     pub timeout_ms: Option<f64>,
@@ -50,6 +54,12 @@ impl ConnectorOptions {
         }
         if let Some(endpoint) = self.admin_endpoint {
             builder = builder.dangerous_admin_endpoint(endpoint);
+        }
+        if let Some(endpoint) = self.alloydb_endpoint {
+            builder = builder.dangerous_alloydb_endpoint(endpoint);
+        }
+        if let Some(scope) = self.login_scope {
+            builder = builder.login_scope(scope.parse()?);
         }
         if let Some(timeout) = self.timeout_ms {
             builder = builder.timeout(milliseconds(timeout)?);

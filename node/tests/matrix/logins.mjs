@@ -5,6 +5,7 @@ import { connect } from 'node:net'
 import { dirname } from 'node:path'
 
 const require = createRequire(import.meta.url)
+const apart = createRequire(new URL('../runtimes/package.json', import.meta.url))
 
 /** The question, in each database's words. */
 const WHO = {
@@ -26,7 +27,7 @@ export const LOGINS = {
   }),
 
   'pg-native': onPostgres(async (given) => {
-    const Native = require('pg-native')
+    const Native = apart('pg-native')
     const { user, password, database } = given
     const client = new Native()
     const words = { host: dirname(given.path), user, password, dbname: database, sslmode: 'disable' }
@@ -91,9 +92,7 @@ export const LOGINS = {
   },
 
   TypeORM: {
-    // It takes pg-native where that is installed, unless the driver has none.
-    ...onPostgres(async (given) =>
-      typeorm({ type: 'postgres', extra: await options(given), driver: Object.create(require('pg'), { native: { value: null } }) }, given)),
+    ...onPostgres(async (given) => typeorm({ type: 'postgres', extra: await options(given) }, given)),
     mysql: async (given) => typeorm({ type: 'mysql', extra: await options(given) }, given),
     sqlserver: async (given) =>
       typeorm({ type: 'mssql', host: 'instance', extra: { options: await given.connector.getTediousOptions(wanted(given)) } }, given),
