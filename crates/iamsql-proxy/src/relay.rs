@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use iamsql::{ConnectOptions, Connection, Connector, DatabaseEngine, SessionEnd, Unserved};
+use iamsql::{
+    ClientProtocol, ConnectOptions, Connection, Connector, DatabaseEngine, SessionEnd, Unserved,
+};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -189,20 +191,21 @@ impl Door {
 
     async fn dial(&self) -> iamsql::Result<Connection> {
         let _permit = self.dials.acquire().await;
-        let options = ConnectOptions::new();
+        let options = ConnectOptions::new().client_protocol(ClientProtocol::Tcp);
         self.connector.connection(&self.instance, &options).await
     }
 
-    /// Says why there is no session: here, and to a client that can be assumed to speak PostgreSQL.
+    /// Says why there is no session: here, and to the client, who is assumed to speak PostgreSQL until the instance is known.
     async fn explain(&self, unserved: Unserved<TcpStream>) {
         let explained = Explained(unserved.error());
         error!(
             "[{}] failed to connect to instance: {explained}",
             self.instance
         );
-        if matches!(*self.engine.borrow(), None | Some(DatabaseEngine::Postgres)) {
-            unserved.tell_postgres().await;
-        }
+        let engine = *self.engine.borrow();
+        unserved
+            .tell(engine.unwrap_or(DatabaseEngine::Postgres))
+            .await;
     }
 }
 

@@ -4,6 +4,7 @@ mod builder;
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,11 +14,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::control::Target;
 use crate::control::engine::{EngineSpec, Lease};
+use crate::control::names::domain::InstanceName;
 use crate::control::process::PerProcess;
-use crate::data::resolve::addresses;
+use crate::data::resolve::{addresses, check_engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::instance::Instance;
 use crate::options::{AuthMode, ConnectOptions, IpType, checked_timeout};
+use crate::secret::foreign;
+use crate::tether::Tether;
 use crate::user::{DatabaseEngine, database_user};
 
 pub use builder::ConnectorBuilder;
@@ -94,6 +98,7 @@ impl Connector {
         let instance: Instance = instance.parse()?;
         let deadline = Instant::now() + self.0.defaults.timeout;
         let lease = self.lease()?;
+        let instance = self.locate(&instance, deadline).await?;
         let settings = lease.engine().settings(&instance, deadline);
         let principal = async {
             match given {
@@ -116,6 +121,22 @@ impl Connector {
                 if given.is_some() || engine != DatabaseEngine::SqlServer =>
             {
                 let user = database_user(&name, engine).into_owned();
+                if user.len() > engine.longest_user() {
+                    // PostgreSQL cuts both what it is told and what it was given; MySQL has no such user.
+                    match engine {
+                        DatabaseEngine::MySql => {
+                            return refused(
+                                format!(
+                                    "the database user {:?} is longer than the {} characters that MySQL allows",
+                                    foreign(&user),
+                                    engine.longest_user()
+                                ),
+                                "use a principal whose address has a shorter part before the @",
+                            );
+                        }
+                        _ => tracing::warn!(user, "the database shortens this user's name"),
+                    }
+                }
                 if given.is_some_and(|given| given != user) {
                     tracing::debug!(given, user, "the database spells this user differently");
                 }
@@ -127,10 +148,7 @@ impl Connector {
                 "name the database user",
             ),
             (Some(_), _) => refused(
-                format!(
-                    "{} has no IAM login",
-                    crate::secret::foreign(&settings.database_version)
-                ),
+                format!("{} has no IAM login", foreign(&settings.database_version)),
                 "connect with a database user and its password",
             ),
         }
@@ -155,6 +173,7 @@ impl Connector {
         let instance: Instance = instance.parse()?;
         let deadline = Instant::now() + self.0.defaults.timeout;
         let lease = self.lease()?;
+        let instance = self.locate(&instance, deadline).await?;
         let settings = self
             .unless_closed(lease.engine().settings(&instance, deadline))
             .await?;
@@ -168,10 +187,13 @@ impl Connector {
     pub async fn warm(&self, instance: &str, options: &ConnectOptions) -> Result<()> {
         let instance: Instance = instance.parse()?;
         let deadline = Instant::now() + self.timeout(options)?;
-        let mode = self.auth_mode(options);
+        let (mode, ip_type) = (self.auth_mode(options), self.ip_type(&instance, options));
+        let instance = self.locate(&instance, deadline).await?;
         let target = self.target(&instance, mode, deadline).await?;
-        addresses(&target, self.ip_type(&instance, options))
-            .map(drop)
+        options
+            .engine
+            .map_or(Ok(()), |engine| check_engine(&target, engine))
+            .and_then(|()| addresses(&target, ip_type).map(drop))
             .map_err(|error| error.with_instance(&instance))
     }
 
@@ -194,6 +216,26 @@ impl Connector {
     /// Whether [`close`](Self::close) was called, on this connector or a clone.
     pub fn is_closed(&self) -> bool {
         self.0.closed.load(Ordering::Acquire)
+    }
+
+    /// The instance that `instance` stands for: itself, unless it is a domain name.
+    pub(crate) async fn locate(&self, instance: &Instance, deadline: Instant) -> Result<Instance> {
+        let lease = self.lease()?;
+        self.unless_closed(lease.engine().locate(instance, deadline))
+            .await
+            .map_err(|error| error.with_instance(instance))
+    }
+
+    /// Ties a connection to the domain name that it is opened by; `None` if that leads elsewhere by now.
+    pub(crate) fn tie(&self, domain: &str, instance: &Instance) -> Option<Tether> {
+        self.lease().ok()?.engine().tie(domain, instance)
+    }
+
+    /// The addresses of a DNS name; none if it has no such record.
+    pub(crate) async fn look_up(&self, name: &str, deadline: Instant) -> Result<Vec<IpAddr>> {
+        let lease = self.lease()?;
+        self.unless_closed(lease.engine().look_up(name, deadline))
+            .await
     }
 
     /// Everything that a dial needs, fetched if it is not at hand.
@@ -233,7 +275,12 @@ impl Connector {
         options
             .ip_type
             .or(self.0.defaults.ip_type)
-            .unwrap_or_else(|| IpType::usual(instance.product()))
+            .unwrap_or_else(|| match instance {
+                // An instance's own name stands for one kind of its addresses.
+                Instance::Domain { name } => InstanceName::read(name)
+                    .map_or(IpType::usual(instance.product()), |name| name.ip_type),
+                _ => IpType::usual(instance.product()),
+            })
     }
 
     /// How to log in where nobody said: with a password, because only driver glue knows whether there is one.

@@ -14,11 +14,12 @@ pub(crate) mod environment;
 pub(crate) mod http;
 pub(crate) mod issuer;
 pub(crate) mod key;
+pub(crate) mod names;
 pub(crate) mod process;
 pub(crate) mod schedule;
 pub(crate) mod sharing;
 pub(crate) mod target;
 pub(crate) mod trust;
 
-pub(crate) use target::{Address, Target};
+pub(crate) use target::{Address, Exchange, Target};
 pub(crate) use trust::tls_error;

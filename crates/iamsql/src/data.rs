@@ -7,6 +7,7 @@ pub(crate) mod buffer;
 pub(crate) mod connection;
 #[cfg(unix)]
 pub(crate) mod descriptors;
+mod exchange;
 pub(crate) mod resolve;
 pub(crate) mod session;
 pub(crate) mod tcp;
@@ -26,11 +27,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::connector::Connector;
-use crate::control::{Address, Target};
+use crate::control::{Address, Exchange, Target};
 use crate::error::{Error, ErrorKind, Result};
 use crate::instance::Instance;
-use crate::options::{AuthMode, ConnectOptions, IpType, TLS_TIMEOUT};
+use crate::options::{AuthMode, ClientProtocol, ConnectOptions, IpType, TLS_TIMEOUT};
+use crate::tether::Tether;
+use crate::user::DatabaseEngine;
 use connection::{Connection, Origin};
+use tls::Handshake;
 
 /// Where the newest target of an instance comes from, and who hears that it was stale: all that this plane sees of the other.
 #[async_trait]
@@ -43,10 +47,16 @@ pub(crate) trait Targets: Send + Sync {
         deadline: Instant,
     ) -> Result<Arc<Target>>;
 
+    /// The instance that `instance` stands for: itself, unless it is a domain name.
+    async fn locate(&self, instance: &Instance, deadline: Instant) -> Result<Instance>;
+
+    /// Ties a connection to the domain name that it is opened by; `None` if that leads elsewhere by now.
+    fn tie(&self, domain: &str, instance: &Instance) -> Option<Tether>;
+
     /// Says that the target of `seen_generation` did not work, so that a newer one is fetched.
     fn force_refresh(&self, instance: &Instance, mode: AuthMode, seen_generation: u64);
 
-    /// The addresses behind a DNS name.
+    /// The addresses behind a DNS name; none if it has no such record.
     async fn look_up(&self, name: &str, deadline: Instant) -> Result<Vec<IpAddr>>;
 
     /// Cancelled when the connector closes.
@@ -63,6 +73,17 @@ struct Inner {
     ip_type: IpType,
     mode: AuthMode,
     timeout: Duration,
+    engine: Option<DatabaseEngine>,
+    client: ClientProtocol,
+}
+
+/// Where a name led this time.
+pub(crate) struct Place {
+    /// No domain name.
+    pub(crate) instance: Instance,
+    /// What the connection is called in messages.
+    pub(crate) label: String,
+    pub(crate) tether: Option<Tether>,
 }
 
 impl Route {
@@ -79,7 +100,21 @@ impl Route {
             ip_type,
             mode,
             timeout,
+            engine: None,
+            client: ClientProtocol::Tls,
         }))
+    }
+
+    /// The same, for a driver that speaks to `engine` alone and reaches us over `client`.
+    pub(crate) fn for_driver(
+        mut self,
+        engine: Option<DatabaseEngine>,
+        client: ClientProtocol,
+    ) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            (inner.engine, inner.client) = (engine, client);
+        }
+        self
     }
 
     pub(crate) fn instance(&self) -> &Instance {
@@ -91,11 +126,11 @@ impl Route {
         self.0.targets.closed()
     }
 
-    /// Tells the control plane that the target of `generation` was refused.
-    pub(crate) fn refused(&self, generation: u64) {
+    /// Tells the control plane that the target of `generation` was refused by `instance`.
+    pub(crate) fn refused(&self, instance: &Instance, generation: u64) {
         self.0
             .targets
-            .force_refresh(&self.0.instance, self.0.mode, generation);
+            .force_refresh(instance, self.0.mode, generation);
     }
 
     /// From name to authenticated stream, within this route's timeout. Ends early when the connector closes.
@@ -110,31 +145,86 @@ impl Route {
     }
 
     async fn connect_by(&self, deadline: Instant) -> Result<Connection> {
-        let target = self.target(deadline).await?;
-        let failure = match self.dial(&target, deadline).await {
+        for _ in 0..MOVES {
+            let Some(place) = self.locate(deadline).await? else {
+                continue;
+            };
+            let connection = self
+                .connect_to(&place, deadline)
+                .await
+                .map_err(|error| error.with_instance(&place.label))?;
+            // The name may have moved on during the dial.
+            if connection.severed().is_none() {
+                return Ok(connection);
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Dns,
+            "the domain name moved again and again while connecting",
+        ))
+    }
+
+    /// `None` if the name moved between the lookup and the tie.
+    async fn locate(&self, deadline: Instant) -> Result<Option<Place>> {
+        let wanted = self.0.targets.locate(&self.0.instance, deadline);
+        let instance = match tokio::time::timeout_at(deadline + GRACE, wanted).await {
+            Ok(instance) => instance?,
+            Err(_) => return Err(self.overdue("looking the domain name up")),
+        };
+        let Some(domain) = self.domain() else {
+            let label = instance.to_string();
+            return Ok(Some(Place {
+                instance,
+                label,
+                tether: None,
+            }));
+        };
+        let tether = self.0.targets.tie(domain, &instance);
+        Ok(tether.map(|tether| Place {
+            label: format!("{domain} -> {instance}"),
+            instance,
+            tether: Some(tether),
+        }))
+    }
+
+    fn domain(&self) -> Option<&str> {
+        match &self.0.instance {
+            Instance::Domain { name } => Some(name),
+            _ => None,
+        }
+    }
+
+    async fn connect_to(&self, place: &Place, deadline: Instant) -> Result<Connection> {
+        let target = self.target(place, deadline).await?;
+        if let Some(engine) = self.0.engine {
+            resolve::check_engine(&target, engine)?;
+        }
+        let failure = match self.dial(place, &target, deadline).await {
             Ok(connection) => return Ok(connection),
             Err(error) => error,
         };
         if !is_stale(failure.kind()) {
             return Err(failure);
         }
-        self.refused(target.generation);
+        self.refused(&place.instance, target.generation);
         // An address may be unreachable for reasons that no refresh cures; a refused identity or certificate is worth a
         // second look with what the API says now.
         if failure.kind() != ErrorKind::Tls {
             return Err(failure);
         }
-        match self.target(deadline).await {
-            Ok(fresh) if fresh.generation != target.generation => self.dial(&fresh, deadline).await,
+        match self.target(place, deadline).await {
+            Ok(fresh) if fresh.generation != target.generation => {
+                self.dial(place, &fresh, deadline).await
+            }
             _ => Err(failure),
         }
     }
 
-    async fn target(&self, deadline: Instant) -> Result<Arc<Target>> {
+    async fn target(&self, place: &Place, deadline: Instant) -> Result<Arc<Target>> {
         let wanted = self
             .0
             .targets
-            .target(&self.0.instance, self.0.mode, deadline);
+            .target(&place.instance, self.0.mode, deadline);
         // The control plane keeps the deadline and knows what it was waiting for; this timer is for a stuck engine.
         match tokio::time::timeout_at(deadline + GRACE, wanted).await {
             Ok(target) => target,
@@ -142,17 +232,19 @@ impl Route {
         }
     }
 
-    async fn dial(&self, target: &Target, deadline: Instant) -> Result<Connection> {
+    async fn dial(&self, place: &Place, target: &Target, deadline: Instant) -> Result<Connection> {
         let (tcp, dialled) = self.tcp(target, deadline).await?;
-        let server = target.server_name_at(dialled)?;
         let peer = tcp.peer_addr().map_err(|error| {
             Error::new(ErrorKind::Network, "the connection was lost at once").with_source(error)
         })?;
-        let origin = Origin::new(self.clone(), target.generation);
+        let handshake = Handshake {
+            server: target.server_name_at(dialled, self.domain())?,
+            config: target.tls_for(self.domain()),
+            client: (target.exchange == Some(Exchange::CloudSql)).then_some(self.0.client),
+            origin: Origin::new(self.clone(), place, target.generation),
+        };
         let limit = deadline.min(Instant::now() + TLS_TIMEOUT);
-        match tokio::time::timeout_at(limit, tls::handshake(tcp, peer, server, target, origin))
-            .await
-        {
+        match tokio::time::timeout_at(limit, tls::handshake(tcp, peer, handshake)).await {
             Ok(connection) => connection,
             Err(_) if limit == deadline => {
                 Err(self.overdue(&format!("the TLS handshake with {peer}")))
@@ -171,17 +263,26 @@ impl Route {
         deadline: Instant,
     ) -> Result<(TcpStream, &'a Address)> {
         let mut failure = None;
-        for address in resolve::addresses(target, self.0.ip_type)? {
+        let addresses = resolve::addresses(target, self.0.ip_type)?;
+        let sockets = |ips: Vec<IpAddr>| -> Vec<SocketAddr> {
+            let with_port = |ip| SocketAddr::new(ip, target.port);
+            ips.into_iter().map(with_port).collect()
+        };
+        // A domain's own address records say how to get there, where it has any; who answers is checked all the same.
+        if let Some(domain) = self.domain()
+            && let Some(&address) = addresses.first()
+            && let Ok(ips @ [_, ..]) = self.0.targets.look_up(domain, deadline).await.as_deref()
+        {
+            let tcp = tcp::connect(&sockets(ips.to_vec()), deadline).await?;
+            return Ok((tcp, address));
+        }
+        for address in addresses {
             let connected = async {
                 let ips = match address {
                     Address::Ip(ip) => vec![*ip],
-                    Address::Name(name) => self.0.targets.look_up(name, deadline).await?,
+                    Address::Name(name) => self.named(name, deadline).await?,
                 };
-                let sockets: Vec<SocketAddr> = ips
-                    .into_iter()
-                    .map(|ip| SocketAddr::new(ip, target.port))
-                    .collect();
-                tcp::connect(&sockets, deadline).await
+                tcp::connect(&sockets(ips), deadline).await
             };
             match connected.await {
                 Ok(tcp) => return Ok((tcp, address)),
@@ -191,6 +292,17 @@ impl Route {
         Err(failure.unwrap_or_else(|| {
             Error::new(ErrorKind::NotFound, "the instance has no address to dial")
         }))
+    }
+
+    async fn named(&self, name: &str, deadline: Instant) -> Result<Vec<IpAddr>> {
+        match self.0.targets.look_up(name, deadline).await? {
+            ips if ips.is_empty() => Err(Error::new(
+                ErrorKind::Dns,
+                format!("{name:?} has no address record"),
+            )
+            .with_advice("add an A record for the Private Service Connect endpoint to your network's DNS zone")),
+            ips => Ok(ips),
+        }
     }
 
     fn overdue(&self, step: &str) -> Error {
@@ -237,6 +349,10 @@ impl Connector {
             ip_type,
             self.auth_mode(options),
             self.timeout(options)?,
+        )
+        .for_driver(
+            options.engine,
+            options.client_protocol.unwrap_or(ClientProtocol::Tls),
         ))
     }
 }
@@ -256,8 +372,16 @@ impl Targets for Connector {
         self.force_refresh(instance, mode, seen_generation);
     }
 
+    async fn locate(&self, instance: &Instance, deadline: Instant) -> Result<Instance> {
+        self.locate(instance, deadline).await
+    }
+
+    fn tie(&self, domain: &str, instance: &Instance) -> Option<Tether> {
+        self.tie(domain, instance)
+    }
+
     async fn look_up(&self, name: &str, deadline: Instant) -> Result<Vec<IpAddr>> {
-        resolve::look_up(name, deadline).await
+        self.look_up(name, deadline).await
     }
 
     fn closed(&self) -> CancellationToken {
@@ -272,6 +396,9 @@ fn is_stale(kind: ErrorKind) -> bool {
         ErrorKind::Network | ErrorKind::Tls | ErrorKind::Timeout
     )
 }
+
+/// How often a name may move during one connect.
+const MOVES: usize = 3;
 
 const GRACE: Duration = Duration::from_secs(1);
 

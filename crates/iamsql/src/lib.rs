@@ -10,6 +10,7 @@ mod face;
 mod instance;
 mod options;
 mod secret;
+mod tether;
 mod user;
 
 pub use connector::{Connector, ConnectorBuilder};
@@ -33,6 +34,6 @@ pub use face::{
     relay::Unserved,
 };
 pub use instance::{Instance, Product};
-pub use options::{AuthMode, ConnectOptions, IpType, LoginScope, RefreshStrategy};
+pub use options::{AuthMode, ClientProtocol, ConnectOptions, IpType, LoginScope, RefreshStrategy};
 pub use secret::{Secret, foreign as foreign_text};
 pub use user::{DatabaseEngine, database_user};

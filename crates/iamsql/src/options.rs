@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::instance::Product;
 use crate::secret::foreign;
+use crate::user::DatabaseEngine;
 
 /// Which of an instance's addresses to dial. Default: [`Public`](Self::Public) for Cloud SQL, [`Private`](Self::Private)
 /// for AlloyDB.
@@ -81,6 +82,21 @@ pub enum RefreshStrategy {
     Lazy,
 }
 
+/// How a driver believes that it reaches the server, which decides whether it sends a MySQL password in the clear (inside our
+/// TLS) or asks for a key to encrypt it with first.
+///
+/// Told to servers that ask for it, so that both sides choose the same way of `caching_sha2_password`.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClientProtocol {
+    /// Over TLS of the driver's own, or a socket that it was told is safe.
+    Tls,
+    /// Over plain TCP.
+    Tcp,
+    /// Over a Unix socket.
+    Uds,
+}
+
 /// What one connect may override; what is unset comes from the [`Connector`](crate::Connector).
 #[non_exhaustive]
 #[derive(Clone, Debug, Default)]
@@ -91,6 +107,10 @@ pub struct ConnectOptions {
     pub auth_mode: Option<AuthMode>,
     /// How long the whole connect may take. At least 1 ms, at most an hour.
     pub timeout: Option<Duration>,
+    /// What the driver speaks.
+    pub engine: Option<DatabaseEngine>,
+    /// How the driver reaches us, where that is not as the door usually has it.
+    pub client_protocol: Option<ClientProtocol>,
 }
 
 impl ConnectOptions {
@@ -115,6 +135,20 @@ impl ConnectOptions {
     /// [`Config`](crate::ErrorKind::Config) error when connecting.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// What the driver speaks: connecting to an instance that runs something else is then a
+    /// [`Config`](crate::ErrorKind::Config) error, before anything is dialled. Default: not checked.
+    pub fn engine(mut self, engine: DatabaseEngine) -> Self {
+        self.engine = Some(engine);
+        self
+    }
+
+    /// How the driver believes that it reaches the server. Default: [`ClientProtocol::Uds`] behind a private listener,
+    /// [`ClientProtocol::Tls`] everywhere else.
+    pub fn client_protocol(mut self, protocol: ClientProtocol) -> Self {
+        self.client_protocol = Some(protocol);
         self
     }
 }
@@ -165,6 +199,20 @@ impl FromStr for LoginScope {
     }
 }
 
+impl FromStr for ClientProtocol {
+    type Err = Error;
+
+    /// `TLS`, `TCP` or `UDS`, in any case.
+    fn from_str(text: &str) -> Result<Self> {
+        match text.to_ascii_uppercase().as_str() {
+            "TLS" => Ok(ClientProtocol::Tls),
+            "TCP" => Ok(ClientProtocol::Tcp),
+            "UDS" => Ok(ClientProtocol::Uds),
+            _ => Err(unknown("client_protocol", text, "TLS, TCP or UDS")),
+        }
+    }
+}
+
 impl FromStr for RefreshStrategy {
     type Err = Error;
 
@@ -208,6 +256,9 @@ pub(crate) const TCP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the TLS handshake, and the metadata exchange after it, may take.
 pub(crate) const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a domain name in use is looked up again, unless said otherwise.
+pub(crate) const DEFAULT_FAILOVER_PERIOD: Duration = Duration::from_secs(30);
 
 /// Keep-alive on every socket to an instance: idle time before the first probe.
 pub(crate) const TCP_KEEPALIVE: Duration = Duration::from_secs(30);

@@ -26,6 +26,37 @@ impl DatabaseEngine {
         .into_iter()
         .find_map(|(prefix, engine)| version.starts_with(prefix).then_some(engine))
     }
+
+    /// The engine's usual name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DatabaseEngine::Postgres => "PostgreSQL",
+            DatabaseEngine::MySql => "MySQL",
+            DatabaseEngine::SqlServer => "SQL Server",
+        }
+    }
+
+    /// Drivers that speak to it, for whoever came with another.
+    pub(crate) fn drivers(self) -> &'static str {
+        match self {
+            DatabaseEngine::Postgres => {
+                "Python: psycopg, asyncpg, pg8000; Node: pg, postgres; Rust: tokio-postgres, sqlx"
+            }
+            DatabaseEngine::MySql => {
+                "Python: PyMySQL, mysqlclient, aiomysql, asyncmy; Node: mysql2, mariadb; Rust: mysql_async, sqlx"
+            }
+            DatabaseEngine::SqlServer => "Python: python-tds; Node: mssql, tedious; Rust: tiberius",
+        }
+    }
+
+    /// The most bytes that a user's name may have.
+    pub(crate) fn longest_user(self) -> usize {
+        match self {
+            DatabaseEngine::Postgres => 63,
+            DatabaseEngine::MySql => 32,
+            DatabaseEngine::SqlServer => 128,
+        }
+    }
 }
 
 /// The database user of an IAM principal, or the user as given where it already is one.

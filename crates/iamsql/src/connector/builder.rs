@@ -1,6 +1,7 @@
 //! What a caller may choose → a connector. Reads files and variables; sends nothing.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -13,10 +14,12 @@ use crate::control::endpoint::{EndpointOptions, Endpoints};
 use crate::control::engine::EngineSpec;
 use crate::control::environment::{self, Environment};
 use crate::control::http::user_agent;
+use crate::control::names::Policy;
 use crate::control::sharing::Sharing;
 use crate::error::{Error, Result};
 use crate::options::{
-    AuthMode, DEFAULT_TIMEOUT, IpType, LoginScope, RefreshStrategy, checked_timeout,
+    AuthMode, DEFAULT_FAILOVER_PERIOD, DEFAULT_TIMEOUT, IpType, LoginScope, RefreshStrategy,
+    checked_timeout,
 };
 use crate::secret::foreign;
 
@@ -44,6 +47,9 @@ pub struct ConnectorBuilder {
     user_agent: Option<String>,
     endpoints: EndpointOptions,
     environment: Option<Environment>,
+    dns_servers: Vec<SocketAddr>,
+    domain_projects: Option<Vec<String>>,
+    failover_period: Option<Duration>,
 }
 
 impl ConnectorBuilder {
@@ -139,6 +145,35 @@ impl ConnectorBuilder {
         self
     }
 
+    /// The DNS servers that domain names, and the names of Private Service Connect endpoints, are looked up with. Default:
+    /// the emulator's if there is one, else the system's.
+    pub fn dns_servers(mut self, servers: impl IntoIterator<Item = SocketAddr>) -> Self {
+        self.dns_servers = servers.into_iter().collect();
+        self
+    }
+
+    /// The projects that a domain name may lead to; another's instance is refused with
+    /// [`ErrorKind::Dns`](crate::ErrorKind::Dns). Default: the project of the first answer for each name, for as long as
+    /// the engine lives.
+    ///
+    /// Whoever can change a domain's records decides where the credentials go: this is the limit to that.
+    pub fn domain_projects(
+        mut self,
+        projects: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        self.domain_projects = Some(projects.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// How often a domain name is looked up again while it is used or connections that it opened are open. When it leads to
+    /// another instance, those connections are closed and new ones go there.
+    ///
+    /// Default 30 s; at least 100 ms; `Duration::ZERO` looks names up only when connecting.
+    pub fn failover_period(mut self, period: Duration) -> Self {
+        self.failover_period = Some(period);
+        self
+    }
+
     /// The environment variables to read. Default: the process's own, captured when the connector is built.
     pub fn environment(mut self, environment: Environment) -> Self {
         self.environment = Some(environment);
@@ -160,6 +195,12 @@ impl ConnectorBuilder {
     /// As [`build`](Self::build).
     pub fn build_blocking(self) -> Result<Connector> {
         let timeout = checked_timeout(self.timeout.unwrap_or(DEFAULT_TIMEOUT))?;
+        let domains = Policy {
+            projects: self.domain_projects,
+            period: checked_failover_period(
+                self.failover_period.unwrap_or(DEFAULT_FAILOVER_PERIOD),
+            )?,
+        };
         let environment = self.environment.unwrap_or_else(Environment::from_process);
         let endpoints = Endpoints::resolve(&self.endpoints, &environment)?;
         let mut sharing = Sharing::new();
@@ -194,6 +235,8 @@ impl ConnectorBuilder {
                 .as_ref()
                 .map_or(&[][..], HeaderValue::as_bytes),
         );
+        sharing.add("dns servers", format!("{:?}", self.dns_servers));
+        sharing.add("domains", format!("{domains:?}"));
         sharing.add("strategy", format!("{:?}", self.strategy));
         sharing.add("user", geteuid().as_raw().to_be_bytes());
         if let Some(emulator) = &endpoints.emulator
@@ -213,6 +256,8 @@ impl ConnectorBuilder {
                 strategy: self.strategy,
                 user_agent,
                 quota_project,
+                dns_servers: self.dns_servers,
+                domains,
             },
             Defaults {
                 ip_type: self.ip_type,
@@ -237,6 +282,17 @@ impl fmt::Debug for ConnectorBuilder {
             .finish_non_exhaustive()
     }
 }
+
+fn checked_failover_period(period: Duration) -> Result<Duration> {
+    match period.is_zero() || period >= MIN_FAILOVER_PERIOD {
+        true => Ok(period),
+        false => Err(Error::config(format!(
+            "failover_period of {period:?} is out of range: at least {MIN_FAILOVER_PERIOD:?}, or zero for none"
+        ))),
+    }
+}
+
+const MIN_FAILOVER_PERIOD: Duration = Duration::from_millis(100);
 
 /// One warning per process is enough to be seen, and more would only be noise.
 static WARNED: AtomicBool = AtomicBool::new(false);

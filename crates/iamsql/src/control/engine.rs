@@ -4,6 +4,7 @@ mod registry;
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
 
@@ -23,11 +24,15 @@ use crate::control::http::Http;
 use crate::control::http::patience::Patience;
 use crate::control::issuer::GoogleIssuer;
 use crate::control::key::EngineKey;
+use crate::control::names::lookup::Dns;
+use crate::control::names::servers::Servers;
+use crate::control::names::{Names, Policy};
 use crate::control::sharing::SharingKey;
 use crate::control::target::Target;
 use crate::error::{Error, ErrorKind, Result};
 use crate::instance::Instance;
 use crate::options::{AuthMode, RefreshStrategy};
+use crate::tether::Tether;
 
 pub(crate) use registry::Lease;
 
@@ -40,12 +45,15 @@ pub(crate) struct EngineSpec {
     pub(crate) strategy: RefreshStrategy,
     pub(crate) user_agent: HeaderValue,
     pub(crate) quota_project: Option<HeaderValue>,
+    pub(crate) dns_servers: Vec<SocketAddr>,
+    pub(crate) domains: Policy,
 }
 
 pub(crate) struct Engine {
     cache: Arc<Cache>,
     issuer: Arc<GoogleIssuer>,
     tokens: Arc<Tokens>,
+    names: Arc<Names>,
     runtime: Handle,
     /// Dropping it ends the thread.
     _stop: oneshot::Sender<()>,
@@ -78,12 +86,31 @@ impl Engine {
         });
         let (runtime, stop) = start_thread()?;
         // By the time that anybody needs them they may be there.
-        let (early, admin) = (issuer.clone(), spec.endpoints.admin.clone());
-        runtime.spawn(async move { tokio::join!(early.key.get(), http.prepare(&admin)) });
+        let (early, client) = (issuer.clone(), http.clone());
+        let admin = spec.endpoints.admin.clone();
+        runtime.spawn(async move { tokio::join!(early.key.get(), client.prepare(&admin)) });
+        let cache = Cache::new(issuer.clone(), clock, spec.strategy, runtime.clone());
+        let servers = match &spec.endpoints.emulator {
+            _ if !spec.dns_servers.is_empty() => Servers::Given(spec.dns_servers.clone()),
+            Some(origin) => Servers::Emulator {
+                http,
+                origin: origin.clone(),
+            },
+            None => Servers::System,
+        };
+        let users = Arc::downgrade(&cache);
+        let names = Names::new(
+            Arc::new(Dns::new(servers)),
+            issuer.clone(),
+            spec.domains.clone(),
+            runtime.clone(),
+            move || users.upgrade().is_some_and(|cache| cache.is_used()),
+        );
         Ok(Engine {
-            cache: Cache::new(issuer.clone(), clock, spec.strategy, runtime.clone()),
+            cache,
             issuer,
             tokens,
+            names,
             runtime,
             _stop: stop,
         })
@@ -101,6 +128,34 @@ impl Engine {
         }
         let target = self.cache.clone().target(instance.clone(), mode, deadline);
         self.run(target).await
+    }
+
+    /// The instance that `instance` stands for: itself, unless it is a domain name. An answer at hand costs a lock.
+    pub(crate) async fn locate(&self, instance: &Instance, deadline: Instant) -> Result<Instance> {
+        let Instance::Domain { name } = instance else {
+            return Ok(instance.clone());
+        };
+        if let Some(found) = self.names.at_hand(name) {
+            return Ok(found);
+        }
+        self.run(self.names.clone().locate(name.clone(), deadline))
+            .await
+    }
+
+    /// Ties a connection to the domain name that it is opened by; `None` if that leads elsewhere by now.
+    pub(crate) fn tie(&self, domain: &str, instance: &Instance) -> Option<Tether> {
+        self.names.tie(domain, instance)
+    }
+
+    /// The addresses of a DNS name; none if it has no such record.
+    pub(crate) async fn look_up(&self, name: &str, deadline: Instant) -> Result<Vec<IpAddr>> {
+        match self.names.known_addresses(name) {
+            Some(known) => known,
+            None => {
+                self.run(self.names.clone().addresses(name.to_owned(), deadline))
+                    .await
+            }
+        }
     }
 
     pub(crate) fn force_refresh(&self, instance: &Instance, mode: AuthMode, seen: u64) {

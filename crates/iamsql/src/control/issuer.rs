@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use async_trait::async_trait;
+use tokio::time::Instant;
+
 use crate::control::admin::{CloudSql, Settings};
 use crate::control::cache::Issuer;
 use crate::control::certificate::Certificate;
@@ -11,6 +14,7 @@ use crate::control::clock::Clock;
 use crate::control::credentials::{Login, Scope, Tokens};
 use crate::control::http::patience::{Patience, Single};
 use crate::control::key::EngineKey;
+use crate::control::names::{InstanceNames, RESOLUTION_LIMIT};
 use crate::control::schedule;
 use crate::control::target::Target;
 use crate::error::{Error, ErrorKind, Result};
@@ -18,7 +22,6 @@ use crate::instance::Instance;
 use crate::options::AuthMode;
 use crate::secret::foreign;
 use crate::user::DatabaseEngine;
-use async_trait::async_trait;
 
 /// Asks Google for everything, sharing what instances and ways to log in have in common.
 pub(crate) struct GoogleIssuer {
@@ -130,6 +133,28 @@ impl GoogleIssuer {
         }
     }
 
+    /// Which instance bears a DNS name of Cloud SQL's own.
+    pub(crate) async fn instance_of(
+        &self,
+        region: &str,
+        name: &str,
+        patience: &Patience,
+    ) -> Result<Instance> {
+        let token = self.tokens.api(Scope::Api, patience).await?;
+        let ask = async |token| {
+            self.admin
+                .resolve_connect_settings(region, name, token, patience)
+                .await
+        };
+        match ask(&token).await {
+            Err(error) if error.http_status() == Some(401) => {
+                self.tokens.forget(Scope::Api, &token, patience).await;
+                ask(&self.tokens.api(Scope::Api, patience).await?).await
+            }
+            answer => answer,
+        }
+    }
+
     async fn fetch_settings(&self, instance: &Instance, patience: &Patience) -> Result<Settings> {
         let token = self.tokens.api(Scope::Api, patience).await?;
         let answer = self
@@ -221,3 +246,11 @@ fn check_login(mode: AuthMode, settings: &Settings) -> Result<()> {
 }
 
 const MAX_KNOWN: usize = 1024;
+
+#[async_trait]
+impl InstanceNames for GoogleIssuer {
+    async fn instance_of(&self, region: &str, name: &str) -> Result<Instance> {
+        let patience = Patience::until(Instant::now() + RESOLUTION_LIMIT);
+        self.instance_of(region, name, &patience).await
+    }
+}

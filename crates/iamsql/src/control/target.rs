@@ -1,7 +1,8 @@
 //! All that is needed to dial an instance: the one thing that passes from the control plane to the data plane.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use rustls::ClientConfig;
@@ -12,6 +13,7 @@ use rustls::sign::CertifiedKey;
 use crate::control::admin::Settings;
 use crate::control::certificate::Certificate;
 use crate::control::key::Key;
+use crate::control::names::domain::is_immutable;
 use crate::control::trust::{ServerTrust, ServerVerifier};
 use crate::error::{Error, ErrorKind, Result};
 use crate::instance::Instance;
@@ -23,7 +25,6 @@ use crate::secret::foreign;
 pub(crate) enum Address {
     Ip(IpAddr),
     /// A DNS name, looked up at each dial.
-    #[allow(dead_code, reason = "AlloyDB follows")]
     Name(String),
 }
 
@@ -33,6 +34,8 @@ pub(crate) enum Exchange {
     #[allow(dead_code, reason = "AlloyDB follows")]
     /// AlloyDB's: how the login happens, and a login token.
     AlloyDb,
+    /// Cloud SQL's: how the driver connects.
+    CloudSql,
 }
 
 /// A snapshot, good for any number of dials until it expires.
@@ -46,8 +49,11 @@ pub(crate) struct Target {
     /// For the handshake's server name extension; without one, the address or name that is dialled.
     pub(crate) server_name: Option<ServerName<'static>>,
     /// The metadata exchange that the server expects, if any.
-    #[allow(dead_code, reason = "AlloyDB follows")]
     pub(crate) exchange: Option<Exchange>,
+    /// What the instance runs, as the Admin API spells it, where it says.
+    pub(crate) database_version: Option<String>,
+    /// The same as `tls` for those who come by a domain name; absent where nobody can.
+    pub(crate) by_domain: Option<ByDomain>,
     pub(crate) expires: SystemTime,
     /// Counts up with each renewal; what a failed dial saw, so that it forces no renewal that already happened.
     pub(crate) generation: u64,
@@ -61,23 +67,42 @@ impl Target {
         key: &Key,
         generation: u64,
     ) -> Result<Self> {
+        let trust = ServerTrust::new(instance, settings)?;
+        let tls = Arc::new(client_config(trust.clone(), certificate, key)?);
         Ok(Target {
             addresses: settings.addresses.clone(),
             port: CLOUD_SQL_PORT,
-            exchange: None,
-            tls: Arc::new(client_config(instance, settings, certificate, key)?),
+            exchange: settings.asks_client_protocol.then_some(Exchange::CloudSql),
+            database_version: Some(settings.database_version.clone()),
+            by_domain: Some(ByDomain::new(trust, tls.clone())),
+            tls,
             server_name: settings.dns_names.iter().find_map(|name| dns_name(name)),
             expires: certificate.expires,
             generation,
         })
     }
 
-    /// What the handshake calls the server that was found at `dialled`.
-    pub(crate) fn server_name_at(&self, dialled: &Address) -> Result<ServerName<'static>> {
-        match (&self.server_name, dialled) {
-            (Some(name), _) => Ok(name.clone()),
-            (None, Address::Ip(ip)) => Ok(ServerName::IpAddress((*ip).into())),
-            (None, Address::Name(name)) => dns_name(name).ok_or_else(|| {
+    /// How to shake hands with a server to which `domain` led, if one did.
+    pub(crate) fn tls_for(&self, domain: Option<&str>) -> Arc<ClientConfig> {
+        match (domain, &self.by_domain) {
+            (Some(domain), Some(by_domain)) => by_domain.tls(domain),
+            _ => self.tls.clone(),
+        }
+    }
+
+    /// What the handshake calls the server that was found at `dialled`, and to which `domain` led, if one did.
+    pub(crate) fn server_name_at(
+        &self,
+        dialled: &Address,
+        domain: Option<&str>,
+    ) -> Result<ServerName<'static>> {
+        if let Some(name) = domain.and_then(dns_name) {
+            return Ok(name);
+        }
+        match (dialled, &self.server_name) {
+            (Address::Ip(_), Some(name)) => Ok(name.clone()),
+            (Address::Ip(ip), None) => Ok(ServerName::IpAddress((*ip).into())),
+            (Address::Name(name), _) => dns_name(name).ok_or_else(|| {
                 Error::new(
                     ErrorKind::Dns,
                     format!("{:?} is not a DNS name", foreign(name)),
@@ -93,15 +118,9 @@ fn dns_name(name: &str) -> Option<ServerName<'static>> {
 }
 
 /// TLS 1.3 alone, no session kept: a resumed session would outlive its certificate.
-fn client_config(
-    instance: &Instance,
-    settings: &Settings,
-    certificate: &Certificate,
-    key: &Key,
-) -> Result<ClientConfig> {
+fn client_config(trust: ServerTrust, certificate: &Certificate, key: &Key) -> Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let algorithms = provider.signature_verification_algorithms;
-    let trust = ServerTrust::new(instance, settings)?;
     let chain = vec![certificate.der.clone()];
     let certified = Arc::new(CertifiedKey::new(chain, key.signer.clone()));
     certified.keys_match().map_err(|error| {
@@ -120,6 +139,44 @@ fn client_config(
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
     Ok(config)
+}
+
+/// A configuration for each domain name that leads here: the same certificate, but another name for the server.
+#[derive(Debug)]
+pub(crate) struct ByDomain {
+    trust: ServerTrust,
+    plain: Arc<ClientConfig>,
+    made: Mutex<HashMap<String, Arc<ClientConfig>>>,
+}
+
+impl ByDomain {
+    fn new(trust: ServerTrust, plain: Arc<ClientConfig>) -> Self {
+        ByDomain {
+            trust,
+            plain,
+            made: Mutex::default(),
+        }
+    }
+
+    fn tls(&self, domain: &str) -> Arc<ClientConfig> {
+        // The Admin API itself says whose that name is, and which names the server may bear.
+        if is_immutable(domain) {
+            return self.plain.clone();
+        }
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = made.get(domain) {
+            return config.clone();
+        }
+        let mut config = ClientConfig::clone(&self.plain);
+        let algorithms = config.crypto_provider().signature_verification_algorithms;
+        let verifier = ServerVerifier::new(self.trust.under(domain), algorithms);
+        config
+            .dangerous()
+            .set_certificate_verifier(Arc::new(verifier));
+        let config = Arc::new(config);
+        made.insert(domain.to_owned(), config.clone());
+        config
+    }
 }
 
 /// The engine's key with the instance's certificate, whichever authorities the server names.

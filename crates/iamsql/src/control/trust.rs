@@ -21,7 +21,7 @@ use crate::secret::foreign;
 pub(crate) use verifier::ServerVerifier;
 
 /// Whom an instance's certificate must come from, and what it must say.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ServerTrust {
     anchors: Arc<RootCertStore>,
     /// Server certificates that the instance's settings themselves contain.
@@ -59,6 +59,19 @@ impl ServerTrust {
                 },
             },
         })
+    }
+}
+
+impl ServerTrust {
+    /// The same, for whoever came by a domain name of the user's: that is another name for the server; where a customer's
+    /// authority signs, the only one, because nothing else there is known to be this instance's alone.
+    pub(crate) fn under(&self, domain: &str) -> Self {
+        let mut trust = self.clone();
+        if trust.expected.common_name.is_none() {
+            trust.expected.dns_names.clear();
+        }
+        trust.expected.dns_names.insert(0, domain.to_owned());
+        trust
     }
 }
 

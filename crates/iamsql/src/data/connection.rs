@@ -5,10 +5,12 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
-use super::Route;
 use super::session::{Session, refuses_certificate};
+use super::{Place, Route};
 use crate::error::{Error, ErrorKind};
 use crate::face::stream::Stream;
+use crate::instance::Instance;
+use crate::tether::Tether;
 
 /// A TLS session with the instance's server-side proxy, its identity verified, ready for a driver's first byte.
 ///
@@ -28,7 +30,7 @@ impl Connection {
         self.peer
     }
 
-    /// The connection name of the instance at the other end.
+    /// The connection name of the instance at the other end; after `DOMAIN -> ` if a domain name led there.
     pub fn instance(&self) -> &str {
         self.session.origin().instance()
     }
@@ -56,8 +58,16 @@ impl Connection {
         crate::face::nonblocking::NonBlockingSocket::new(self)
     }
 
-    /// Whether the server still holds the other end, as far as this end has heard.
+    /// Why the connection must end, if the domain name that it was opened by leads elsewhere.
+    pub(crate) fn severed(&self) -> Option<&Error> {
+        self.session.origin().tether().and_then(Tether::severed)
+    }
+
+    /// Whether the server still holds the other end, as far as this end has heard, and it is still the right one.
     pub(crate) fn is_alive(&self) -> bool {
+        if self.severed().is_some() {
+            return false;
+        }
         match self.tcp.peek(&mut [0]) {
             Ok(count) => count > 0,
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
@@ -80,15 +90,33 @@ impl fmt::Debug for Connection {
 /// the first thing read, if it comes.
 pub(crate) struct Origin {
     instance: Arc<str>,
-    unanswered: Option<(Route, u64)>,
+    unanswered: Option<Unanswered>,
+    tether: Option<Tether>,
+}
+
+/// A certificate that the server has not accepted yet, and the way to another.
+struct Unanswered {
+    route: Route,
+    instance: Instance,
+    generation: u64,
 }
 
 impl Origin {
-    pub(crate) fn new(route: Route, generation: u64) -> Self {
+    pub(crate) fn new(route: Route, place: &Place, generation: u64) -> Self {
         Origin {
-            instance: route.instance().to_string().into(),
-            unanswered: Some((route, generation)),
+            instance: place.label.as_str().into(),
+            unanswered: Some(Unanswered {
+                route,
+                instance: place.instance.clone(),
+                generation,
+            }),
+            tether: place.tether.clone(),
         }
+    }
+
+    /// What ties the connection to the domain name that it was opened by, if it was.
+    pub(crate) fn tether(&self) -> Option<&Tether> {
+        self.tether.as_ref()
     }
 
     pub(crate) fn instance(&self) -> &str {
@@ -97,7 +125,8 @@ impl Origin {
 
     /// The way here, until the server has sent data.
     pub(crate) fn route(&self) -> Option<Route> {
-        self.unanswered.as_ref().map(|(route, _)| route.clone())
+        let waiting = self.unanswered.as_ref()?;
+        Some(waiting.route.clone())
     }
 
     /// Notes that the server has sent data, and so accepted the certificate.
@@ -116,10 +145,11 @@ impl Origin {
             true => certificate_refused(),
             false => Error::new(ErrorKind::Tls, "the TLS session failed"),
         };
-        if refused && let Some((route, generation)) = &mut self.unanswered {
+        if refused && let Some(waiting) = &mut self.unanswered {
             // The generation is marked as told, so that a stream that is read again does not tell twice.
-            if *generation != TOLD {
-                route.refused(std::mem::replace(generation, TOLD));
+            if waiting.generation != TOLD {
+                let generation = std::mem::replace(&mut waiting.generation, TOLD);
+                waiting.route.refused(&waiting.instance, generation);
             }
         }
         described

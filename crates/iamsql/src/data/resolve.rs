@@ -1,13 +1,10 @@
 //! Which of an instance's addresses to dial.
 
-use std::net::IpAddr;
-
-use tokio::time::Instant;
-
 use crate::control::{Address, Target};
 use crate::error::{Detail, Error, ErrorKind, Result};
 use crate::options::IpType;
 use crate::secret::foreign;
+use crate::user::DatabaseEngine;
 
 /// The addresses of the type asked for, in the order to try them.
 ///
@@ -72,28 +69,25 @@ fn absent(target: &Target, wanted: IpType) -> Error {
     }
 }
 
-/// The addresses behind a DNS name, as the system knows them.
-pub(crate) async fn look_up(name: &str, deadline: Instant) -> Result<Vec<IpAddr>> {
-    let failed = || {
-        Error::new(
-            ErrorKind::Dns,
-            format!("could not look up {:?}", foreign(name)),
-        )
-    };
-    let asked = tokio::net::lookup_host((name, 0));
-    let found: Vec<IpAddr> = match tokio::time::timeout_at(deadline, asked).await {
-        Ok(Ok(found)) => found.map(|socket| socket.ip()).collect(),
-        Ok(Err(error)) => return Err(failed().with_source(error)),
-        Err(_) => {
-            return Err(Error::new(
-                ErrorKind::Timeout,
-                format!("the deadline passed while looking up {:?}", foreign(name)),
-            ));
-        }
-    };
-    match found.is_empty() {
-        true => Err(failed()),
-        false => Ok(found),
+/// Refuses an instance that runs something else than the driver speaks.
+///
+/// # Errors
+/// [`ErrorKind::Config`] naming both, and drivers that would do.
+pub(crate) fn check_engine(target: &Target, driver: DatabaseEngine) -> Result<()> {
+    let version = target.database_version.as_deref().unwrap_or_default();
+    match DatabaseEngine::from_database_version(version) {
+        Some(runs) if runs != driver => Err(Error::config(format!(
+            "the instance runs {} ({}), and this driver speaks {}",
+            runs.as_str(),
+            foreign(version),
+            driver.as_str()
+        ))
+        .with_advice(format!(
+            "use a driver for {}: {}",
+            runs.as_str(),
+            runs.drivers()
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -15,7 +15,9 @@ use rustls::{AlertDescription, ClientConfig};
 
 use super::buffer::Buffer;
 use super::connection::Origin;
+use super::exchange::cloud_sql::{self, Reply};
 use crate::error::{Error, ErrorKind, Result};
+use crate::options::ClientProtocol;
 
 /// The state of one TLS session and the bytes on their way through it.
 pub(crate) struct Session {
@@ -26,6 +28,10 @@ pub(crate) struct Session {
     end: Option<End>,
     closing: bool,
     failed: Option<rustls::Error>,
+    /// Whether the reply to a metadata exchange may stand before what the database says.
+    expects_reply: bool,
+    /// The reply, if it was a refusal.
+    refused: Option<Error>,
     origin: Origin,
 }
 
@@ -88,8 +94,18 @@ impl Session {
             end: None,
             closing: false,
             failed: None,
+            expects_reply: false,
+            refused: None,
             origin,
         })
+    }
+
+    /// Queues Cloud SQL's metadata exchange; a reply to it is taken out of what the server sends.
+    pub(crate) fn introduce(&mut self, client: ClientProtocol) -> Result<()> {
+        self.send(Send::Data(&cloud_sql::request(client)))?;
+        self.expects_reply = true;
+        self.look_for_reply();
+        Ok(())
     }
 
     pub(crate) fn origin(&self) -> &Origin {
@@ -109,14 +125,18 @@ impl Session {
 
     /// Decrypts into `buf` what is at hand.
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> Result<Received> {
-        let mut filled = self.plaintext.take(buf);
-        while filled < buf.len() && self.failed.is_none() && !self.incoming.is_empty() {
+        let mut filled = self.take(buf);
+        // What a reply was found in goes before what comes after it.
+        while filled < buf.len() && self.is_readable() && self.available() == 0 {
             match self.turn(buf, &mut filled, Send::Nothing) {
                 Ok(Turn::Again) => {}
                 Ok(Turn::Starved | Turn::Ready) => break,
                 // What was decrypted before the failure goes first; the failure stays for the next read.
                 Err(_) => break,
             }
+        }
+        if filled == 0 {
+            filled = self.take(buf);
         }
         self.incoming.release();
         if filled > 0 {
@@ -125,6 +145,9 @@ impl Session {
         }
         if buf.is_empty() {
             return Ok(Received::Bytes(0));
+        }
+        if let Some(refused) = &self.refused {
+            return Err(refused.clone().with_instance(self.origin.instance()));
         }
         match (&self.failed, self.end) {
             (Some(error), _) => Err(self.origin.failure(error)),
@@ -185,13 +208,46 @@ impl Session {
 
     /// How many decrypted bytes a read would return without the socket.
     pub(crate) fn pending(&mut self) -> usize {
-        while self.plaintext.is_empty() && self.failed.is_none() && !self.incoming.is_empty() {
+        while self.available() == 0 && self.is_readable() {
             match self.turn(&mut [], &mut 0, Send::Nothing) {
                 Ok(Turn::Again) => {}
                 Ok(Turn::Starved | Turn::Ready) | Err(_) => break,
             }
         }
-        self.plaintext.len()
+        self.available()
+    }
+
+    /// Whether there is more to decrypt.
+    fn is_readable(&self) -> bool {
+        self.failed.is_none() && self.refused.is_none() && !self.incoming.is_empty()
+    }
+
+    /// How many decrypted bytes are known to be the database's.
+    fn available(&self) -> usize {
+        match self.expects_reply {
+            true => 0,
+            false => self.plaintext.len(),
+        }
+    }
+
+    fn take(&mut self, buf: &mut [u8]) -> usize {
+        match self.expects_reply {
+            true => 0,
+            false => self.plaintext.take(buf),
+        }
+    }
+
+    /// Takes a reply out of what was decrypted, or finds that there is none.
+    fn look_for_reply(&mut self) {
+        match cloud_sql::read_reply(self.plaintext.rest()) {
+            Ok(Reply::Incomplete) => {}
+            Ok(Reply::None) => self.expects_reply = false,
+            Ok(Reply::Accepted(length)) => {
+                self.plaintext.skip(length);
+                self.expects_reply = false;
+            }
+            Err(refused) => self.refused = Some(refused),
+        }
     }
 
     /// Says why the socket broke: a server that refused our certificate often shows only as a reset while writing, with
@@ -257,7 +313,10 @@ impl Session {
                     match record {
                         Ok(record) => {
                             discard += record.discard;
-                            let rest = &mut buf[*filled..];
+                            let rest = match self.expects_reply {
+                                true => &mut [],
+                                false => &mut buf[*filled..],
+                            };
                             let count = rest.len().min(record.payload.len());
                             rest[..count].copy_from_slice(&record.payload[..count]);
                             *filled += count;
@@ -294,6 +353,9 @@ impl Session {
             Err(error) => Err(error),
         };
         self.incoming.consume(discard);
+        if self.expects_reply && self.refused.is_none() && !self.plaintext.is_empty() {
+            self.look_for_reply();
+        }
         if let Err(error) = &turn {
             self.failed = Some(error.clone());
             self.queue_alert(error);
@@ -354,17 +416,25 @@ impl Plaintext {
         self.len() == 0
     }
 
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.taken..]
+    }
+
+    fn skip(&mut self, count: usize) {
+        self.taken += count;
+        if self.is_empty() {
+            *self = Self::default();
+        }
+    }
+
     fn keep(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
     fn take(&mut self, buf: &mut [u8]) -> usize {
         let count = self.len().min(buf.len());
-        buf[..count].copy_from_slice(&self.bytes[self.taken..][..count]);
-        self.taken += count;
-        if self.is_empty() {
-            *self = Self::default();
-        }
+        buf[..count].copy_from_slice(&self.rest()[..count]);
+        self.skip(count);
         count
     }
 }

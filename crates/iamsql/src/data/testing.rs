@@ -24,6 +24,7 @@ use crate::control::{Address, Target};
 use crate::error::{Error, ErrorKind, Result};
 use crate::instance::Instance;
 use crate::options::{AuthMode, CLOUD_SQL_PORT, IpType};
+use crate::tether::{Cutter, Tether};
 
 /// An authority that signs servers and clients.
 pub(crate) struct Authority {
@@ -176,6 +177,9 @@ pub(crate) struct Published {
     targets: Mutex<Vec<Arc<Target>>>,
     pub(crate) refused: Mutex<Vec<u64>>,
     pub(crate) names: Mutex<HashMap<String, IpAddr>>,
+    /// Where any domain name leads.
+    pub(crate) leads_to: Mutex<String>,
+    cutters: Mutex<Vec<Cutter>>,
     pub(crate) closed: CancellationToken,
 }
 
@@ -186,8 +190,20 @@ impl Published {
             targets: Mutex::new(targets),
             refused: Mutex::default(),
             names: Mutex::default(),
+            leads_to: Mutex::new("p:r:i".to_owned()),
+            cutters: Mutex::default(),
             closed: CancellationToken::new(),
         })
+    }
+}
+
+impl Published {
+    /// Has every domain name lead elsewhere.
+    pub(crate) fn move_to(&self, instance: &str) {
+        *self.leads_to.lock().unwrap() = instance.to_owned();
+        for cutter in self.cutters.lock().unwrap().drain(..) {
+            cutter.cut(&Error::new(ErrorKind::Closed, "moved").with_retryable(true));
+        }
     }
 }
 
@@ -195,6 +211,21 @@ impl Published {
 impl Targets for Published {
     async fn target(&self, _: &Instance, _: AuthMode, _: Instant) -> Result<Arc<Target>> {
         Ok(self.targets.lock().unwrap().last().unwrap().clone())
+    }
+
+    async fn locate(&self, instance: &Instance, _: Instant) -> Result<Instance> {
+        match instance {
+            Instance::Domain { .. } => Ok(self.leads_to.lock().unwrap().parse().unwrap()),
+            _ => Ok(instance.clone()),
+        }
+    }
+
+    fn tie(&self, _: &str, instance: &Instance) -> Option<Tether> {
+        (*self.leads_to.lock().unwrap() == instance.to_string()).then(|| {
+            let (tether, cutter) = Tether::new();
+            self.cutters.lock().unwrap().push(cutter);
+            tether
+        })
     }
 
     fn force_refresh(&self, _: &Instance, _: AuthMode, seen_generation: u64) {
@@ -240,6 +271,8 @@ pub(crate) fn target_at(addresses: &[(IpType, &str)]) -> Target {
             .collect(),
         port: CLOUD_SQL_PORT,
         exchange: None,
+        database_version: None,
+        by_domain: None,
         tls: Arc::new(tls),
         server_name: Some(SERVER_NAME.try_into().unwrap()),
         expires: SystemTime::now() + Duration::from_secs(3600),
@@ -258,3 +291,10 @@ pub(crate) fn noise(length: usize) -> Vec<u8> {
 pub(crate) const REKEY: &[u8] = b"new keys, please";
 
 const SERVER_NAME: &str = "server.test";
+
+/// A route by a domain name, which is also what the server is called.
+pub(crate) fn route_by_domain(published: Arc<Published>) -> Route {
+    let instance = SERVER_NAME.parse().unwrap();
+    let timeout = Duration::from_secs(20);
+    Route::new(published, instance, IpType::Auto, AuthMode::Iam, timeout)
+}

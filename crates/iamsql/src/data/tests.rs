@@ -195,3 +195,76 @@ async fn a_dropped_connect_leaves_no_connection_behind() {
     let limit = Duration::from_secs(5);
     tokio::time::timeout(limit, reading).await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_server_that_asks_is_told_how_the_driver_connects_and_its_reply_is_kept_from_the_driver()
+{
+    let server = Server::start().await;
+    let asking = Target {
+        exchange: Some(Exchange::CloudSql),
+        ..Arc::into_inner(server.target(1, true)).unwrap()
+    };
+    let published = Published::new(vec![Arc::new(asking)]);
+    let connection = route(published.clone()).connect().await.unwrap();
+    let mut stream = connection.into_stream().unwrap();
+    // The server echoes, and an echoed request reads as a reply that accepts.
+    let mut back = [0; 5];
+    stream.write_all(b"hello").await.unwrap();
+    stream.read_exact(&mut back).await.unwrap();
+    assert_eq!(&back, b"hello");
+    // Nothing is expected any more: this is the database's own.
+    stream.write_all(b"CSQLM").await.unwrap();
+    stream.read_exact(&mut back).await.unwrap();
+    assert_eq!(&back, b"CSQLM");
+    assert_eq!(server.sessions.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_driver_for_another_engine_is_refused_before_anything_is_dialled() {
+    let target = Target {
+        database_version: Some("MYSQL_8_4".to_owned()),
+        ..target_at(&[(IpType::Public, "127.0.0.1")])
+    };
+    let published = Published::new(vec![Arc::new(target)]);
+    let route = route(published).for_driver(Some(DatabaseEngine::Postgres), ClientProtocol::Tls);
+    let error = route.connect().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert_eq!(
+        error.to_string(),
+        "p:r:i: the instance runs MySQL (MYSQL_8_4), and this driver speaks PostgreSQL"
+    );
+    assert!(
+        error.advice().unwrap().contains("mysql_async"),
+        "{:?}",
+        error.advice()
+    );
+}
+
+#[tokio::test]
+async fn a_domains_address_record_is_dialled_instead_of_the_address_in_the_settings() {
+    let server = Server::start().await;
+    let elsewhere = Target {
+        addresses: vec![(IpType::Public, Address::Ip("192.0.2.1".parse().unwrap()))],
+        ..Arc::into_inner(server.target(1, true)).unwrap()
+    };
+    let published = Published::new(vec![Arc::new(elsewhere)]);
+    published
+        .names
+        .lock()
+        .unwrap()
+        .insert("server.test".to_owned(), server.address);
+    let route = super::testing::route_by_domain(published.clone());
+    let connection = route.connect().await.unwrap();
+    assert_eq!(connection.peer_addr().ip(), server.address);
+    // The type asked for must be there all the same.
+    let none = Target {
+        addresses: vec![(IpType::Psc, Address::Name("server.test".to_owned()))],
+        ..Arc::into_inner(server.target(2, true)).unwrap()
+    };
+    let published = Published::new(vec![Arc::new(none)]);
+    let error = super::testing::route_by_domain(published)
+        .connect()
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}

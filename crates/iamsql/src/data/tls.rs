@@ -2,26 +2,42 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use rustls::AlertDescription;
 use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, ClientConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::connection::{Connection, Origin, certificate_refused};
-use super::session::{Handshake, Session, refuses_certificate};
-use crate::control::{Target, tls_error};
+use super::session::{Handshake as Progress, Session, refuses_certificate};
+use crate::control::tls_error;
 use crate::error::{Error, ErrorKind, Result};
+use crate::options::ClientProtocol;
 
-/// Shakes hands with `peer` as `target` says. The verifier in its configuration runs before any byte that names us leaves.
+/// With whom to shake hands, and how.
+pub(crate) struct Handshake {
+    /// What the server is called.
+    pub(crate) server: ServerName<'static>,
+    pub(crate) config: Arc<ClientConfig>,
+    /// How the driver reaches us, where the server wants to hear that.
+    pub(crate) client: Option<ClientProtocol>,
+    pub(crate) origin: Origin,
+}
+
+/// Shakes hands with `peer`. The verifier in its configuration runs before any byte that names us leaves.
 pub(crate) async fn handshake(
     mut tcp: TcpStream,
     peer: SocketAddr,
-    server: ServerName<'static>,
-    target: &Target,
-    origin: Origin,
+    handshake: Handshake,
 ) -> Result<Connection> {
-    let mut session = Session::new(target.tls.clone(), server, origin)?;
+    let Handshake {
+        server,
+        config,
+        client,
+        origin,
+    } = handshake;
+    let mut session = Session::new(config, server, origin)?;
     loop {
         let state = session.handshake();
         // A failed handshake has an alert to send, so that the server's log can say why.
@@ -29,13 +45,19 @@ pub(crate) async fn handshake(
         match state {
             Err(error) => return Err(refusal(&error)),
             Ok(_) if sent.is_err() => return Err(lost(peer, sent)),
-            Ok(Handshake::Done) => break,
-            Ok(Handshake::Starved) => match tcp.read(session.space()).await {
+            Ok(Progress::Done) => break,
+            Ok(Progress::Starved) => match tcp.read(session.space()).await {
                 Ok(count) if count > 0 => session.arrived(count),
                 Ok(_) => return Err(lost(peer, Err(io::ErrorKind::UnexpectedEof.into()))),
                 Err(error) => return Err(lost(peer, Err(error))),
             },
         }
+    }
+    if let Some(client) = client {
+        // It is far smaller than any socket's buffer, and nobody waits for the reply: see the exchange.
+        session.introduce(client)?;
+        let sent = flush(&mut tcp, &mut session).await;
+        sent.map_err(|error| lost(peer, Err(error)))?;
     }
     session.rest();
     #[cfg(unix)]

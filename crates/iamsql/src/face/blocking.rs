@@ -14,6 +14,7 @@ use rustix::process::{Pid, getpid};
 use crate::data::connection::Connection;
 use crate::data::session::{Received, Session};
 use crate::error::{Error, ErrorKind};
+use crate::tether::Tether;
 
 /// An authenticated byte stream that blocks the calling thread, for drivers that take a socket.
 ///
@@ -27,6 +28,7 @@ pub struct BlockingSocket {
     writing: Mutex<()>,
     timeout: Mutex<Option<Duration>>,
     closed: AtomicBool,
+    tether: Option<Tether>,
     owner: Pid,
     peer: SocketAddr,
     instance: String,
@@ -42,13 +44,19 @@ impl BlockingSocket {
             session,
             peer,
         } = connection;
+        let tcp = Arc::new(tcp);
+        let tether = session.origin().tether().cloned();
+        if let Some(tether) = &tether {
+            tether.hold(&tcp);
+        }
         BlockingSocket {
-            descriptor: Mutex::new(Some(Arc::new(tcp))),
+            descriptor: Mutex::new(Some(tcp)),
             session: Mutex::new(session),
             reading: Mutex::new(()),
             writing: Mutex::new(()),
             timeout: Mutex::new(None),
             closed: AtomicBool::new(false),
+            tether,
             owner: getpid(),
             peer,
             instance,
@@ -63,7 +71,9 @@ impl BlockingSocket {
     /// # Errors
     /// [`TimedOut`](io::ErrorKind::TimedOut) after the timeout, [`WouldBlock`](io::ErrorKind::WouldBlock) with a timeout of
     /// zero, [`NotConnected`](io::ErrorKind::NotConnected) once closed. A certificate that the server refused shows at the
-    /// first read: an [`Error`] of kind [`Tls`](ErrorKind::Tls), retryable, inside the `io::Error`.
+    /// first read: an [`Error`] of kind [`Tls`](ErrorKind::Tls), retryable, inside the `io::Error`. Once the domain name that
+    /// it was opened by leads elsewhere: [`ConnectionAborted`](io::ErrorKind::ConnectionAborted) with one of kind
+    /// [`Closed`](ErrorKind::Closed) inside.
     pub fn read(
         &self,
         buf: &mut [u8],
@@ -73,11 +83,12 @@ impl BlockingSocket {
         let patience = self.patience();
         let _turn = lock(&self.reading);
         loop {
+            self.check_tied()?;
             let mut session = lock(&self.session);
             match session.read(buf) {
                 Ok(Received::Bytes(count)) => return Ok(count),
                 Ok(Received::End(_)) if self.is_closed() => return Err(closed()),
-                Ok(Received::End(_)) => return Ok(0),
+                Ok(Received::End(_)) => return self.check_tied().map(|()| 0),
                 Ok(Received::Starved) => {}
                 Err(error) => {
                     // The server's log should say why; whether it gets there is its own matter.
@@ -113,6 +124,7 @@ impl BlockingSocket {
         let _turn = lock(&self.writing);
         let mut rest = buf;
         loop {
+            self.check_tied()?;
             let mut session = lock(&self.session);
             let taken = session.write(rest)?;
             rest = &rest[taken..];
@@ -273,12 +285,20 @@ impl BlockingSocket {
         }
     }
 
-    /// A socket that broke because it was closed under the caller says so.
+    /// A socket that broke because it was closed under the caller, or for a domain name's sake, says so.
     fn broken(&self, error: io::Error) -> io::Error {
-        match self.is_closed() {
-            true => closed(),
-            false => error,
+        match (self.is_closed(), self.check_tied()) {
+            (true, _) => closed(),
+            (false, Err(severed)) => severed,
+            (false, Ok(())) => error,
         }
+    }
+
+    fn check_tied(&self) -> io::Result<()> {
+        self.tether
+            .as_ref()
+            .and_then(Tether::broken)
+            .map_or(Ok(()), Err)
     }
 }
 

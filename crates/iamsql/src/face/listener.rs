@@ -23,7 +23,8 @@ use crate::data::Route;
 use crate::data::connection::Connection;
 use crate::data::descriptors::Listed;
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::ConnectOptions;
+use crate::options::{ClientProtocol, ConnectOptions};
+use crate::user::DatabaseEngine;
 
 /// How a [`PrivateListener`] listens.
 #[non_exhaustive]
@@ -33,8 +34,9 @@ pub struct ListenOptions {
     pub connect: ConnectOptions,
     /// Whether only this very process may connect. Default `true`; with `false`, every process of the same user may.
     pub require_same_pid: bool,
-    /// The socket's file name. Default `.s.PGSQL.5432`, where libpq looks in a directory given as `host`.
-    pub socket_name: String,
+    /// The socket's file name. Default `.s.PGSQL.5432`, where libpq looks in a directory given as `host`; `mysql.sock` for
+    /// an [`engine`](ConnectOptions::engine) of MySQL, `sqlserver.sock` for one of SQL Server.
+    pub socket_name: Option<String>,
 }
 
 impl ListenOptions {
@@ -55,9 +57,9 @@ impl ListenOptions {
         self
     }
 
-    /// The socket's file name: one path component. Default `.s.PGSQL.5432`.
+    /// The socket's file name: one path component. Default `.s.PGSQL.5432`, or as the engine's clients expect it.
     pub fn socket_name(mut self, name: impl Into<String>) -> Self {
-        self.socket_name = name.into();
+        self.socket_name = Some(name.into());
         self
     }
 }
@@ -67,7 +69,7 @@ impl Default for ListenOptions {
         ListenOptions {
             connect: ConnectOptions::default(),
             require_same_pid: true,
-            socket_name: POSTGRES_SOCKET.to_owned(),
+            socket_name: None,
         }
     }
 }
@@ -76,8 +78,8 @@ impl Default for ListenOptions {
 ///
 /// It logs in without a password where the connector does, so it lives in a fresh directory of mode 0700 and every client
 /// is asked of the system: our own user, and (by default) this very process. Each accepted client gets a stream of its own,
-/// a [parked](Self::park) one if there is any. A PostgreSQL client whose dial fails reads the reason as a FATAL of
-/// SQLSTATE 08001.
+/// a [parked](Self::park) one if there is any. A client whose dial fails reads the reason in its own protocol: as a FATAL of
+/// SQLSTATE 08001 (PostgreSQL), or as error 1429 in place of the greeting (MySQL).
 ///
 /// Closing it, or its connector, or dropping it removes socket and directory; open sessions live on. In the child of a fork
 /// it neither serves nor removes anything: make a new one there.
@@ -89,6 +91,8 @@ struct Shared {
     route: Route,
     require_same_pid: bool,
     socket_name: String,
+    /// Whose protocol the clients speak, if that is known.
+    engine: Option<DatabaseEngine>,
     parked: Mutex<Parking>,
     bound: Mutex<Option<Bound>>,
     stop: CancellationToken,
@@ -110,12 +114,21 @@ struct Parking {
 impl PrivateListener {
     /// Binds the socket and starts to accept on the current tokio runtime.
     pub(crate) fn new(route: Route, options: &ListenOptions) -> Result<Self> {
-        if !is_plain_name(&options.socket_name) {
+        let engine = options.connect.engine;
+        let socket_name = match (&options.socket_name, engine) {
+            (Some(name), _) => name.as_str(),
+            (None, Some(DatabaseEngine::MySql)) => MYSQL_SOCKET,
+            (None, Some(DatabaseEngine::SqlServer)) => SQL_SERVER_SOCKET,
+            (None, Some(DatabaseEngine::Postgres) | None) => POSTGRES_SOCKET,
+        };
+        if !is_plain_name(socket_name) {
             return Err(Error::config(format!(
-                "socket_name {:?} is not a plain file name",
-                options.socket_name
+                "socket_name {socket_name:?} is not a plain file name"
             )));
         }
+        let named_for = socket_name
+            .starts_with(POSTGRES_SOCKETS)
+            .then_some(DatabaseEngine::Postgres);
         let runtime = Handle::try_current()
             .map_err(|_| Error::config("a private listener needs a tokio runtime to run on"))?;
         let stop = route.closed().child_token();
@@ -126,7 +139,8 @@ impl PrivateListener {
         let shared = Arc::new(Shared {
             route,
             require_same_pid: options.require_same_pid,
-            socket_name: options.socket_name.clone(),
+            socket_name: socket_name.to_owned(),
+            engine: engine.or(named_for),
             parked: Mutex::default(),
             bound: Mutex::new(None),
             stop,
@@ -208,7 +222,9 @@ impl Connector {
     /// [`Config`](ErrorKind::Config) for a malformed name or option, without a runtime, or if no directory is fit for it;
     /// [`Closed`](ErrorKind::Closed).
     pub fn listen(&self, instance: &str, options: &ListenOptions) -> Result<PrivateListener> {
-        PrivateListener::new(self.route(instance, &options.connect)?, options)
+        let mut connect = options.connect.clone();
+        connect.client_protocol.get_or_insert(ClientProtocol::Uds);
+        PrivateListener::new(self.route(instance, &connect)?, options)
     }
 }
 
@@ -322,8 +338,8 @@ impl Shared {
             }),
         };
         tracing::warn!(error = %refused.error.chain(), "a client of a private socket got no session");
-        if self.socket_name.starts_with(POSTGRES_SOCKETS) {
-            refusal::tell(refused.local, &refused.said, &refused.error).await;
+        if let Some(engine) = self.engine {
+            refusal::tell(engine, refused.local, &refused.said, &refused.error).await;
         }
     }
 
@@ -374,6 +390,8 @@ async fn accept(shared: Arc<Shared>, listener: UnixListener) {
 }
 
 const POSTGRES_SOCKET: &str = ".s.PGSQL.5432";
+const MYSQL_SOCKET: &str = "mysql.sock";
+const SQL_SERVER_SOCKET: &str = "sqlserver.sock";
 
 /// How the names of PostgreSQL's sockets begin.
 const POSTGRES_SOCKETS: &str = ".s.PGSQL.";

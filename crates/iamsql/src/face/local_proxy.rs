@@ -19,7 +19,8 @@ use crate::connector::Connector;
 use crate::data::Route;
 use crate::data::descriptors::Listed;
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::{AuthMode, ConnectOptions};
+use crate::options::{AuthMode, ClientProtocol, ConnectOptions};
+use crate::user::DatabaseEngine;
 
 /// How a [`LocalProxy`] listens.
 #[non_exhaustive]
@@ -61,8 +62,9 @@ impl LocalProxyOptions {
 /// A Unix socket at a path that the caller chose, for tools that read it from a URL or a configuration file.
 ///
 /// Each client is asked of the system, and only our own user may connect unless `writable_all` was chosen: with an IAM
-/// login whoever connects is this process's principal. A client of a socket named as PostgreSQL names its own
-/// (`.s.PGSQL.5432`) reads why a dial failed as a FATAL of SQLSTATE 08001.
+/// login whoever connects is this process's principal. Why a dial failed, a client reads in the protocol of the
+/// [`engine`](ConnectOptions::engine), which need not be said for a socket that is named as PostgreSQL names its own
+/// (`.s.PGSQL.5432`): as a FATAL of SQLSTATE 08001, or as MySQL's error 1429.
 ///
 /// Closing it, or its connector, or dropping it removes the socket; open sessions live on.
 pub struct LocalProxy {
@@ -75,6 +77,8 @@ struct Shared {
     route: Route,
     path: PathBuf,
     any_user: bool,
+    /// Whose protocol the clients speak, if that is known.
+    engine: Option<DatabaseEngine>,
     stop: CancellationToken,
     owner: Pid,
 }
@@ -105,6 +109,7 @@ impl LocalProxy {
             route,
             path: path.to_owned(),
             any_user: options.writable_all,
+            engine: options.connect.engine.or_else(|| named_for(path)),
             stop,
             owner: getpid(),
         });
@@ -141,7 +146,9 @@ impl Connector {
         path: impl AsRef<Path>,
         options: &LocalProxyOptions,
     ) -> Result<LocalProxy> {
-        let route = self.route(instance, &options.connect)?;
+        let mut connect = options.connect.clone();
+        connect.client_protocol.get_or_insert(ClientProtocol::Uds);
+        let route = self.route(instance, &connect)?;
         let mode = self.auth_mode(&options.connect);
         LocalProxy::new(route, mode, path.as_ref(), options)
     }
@@ -182,9 +189,8 @@ impl Shared {
             }),
         };
         tracing::warn!(error = %refused.error.chain(), "a client of a local proxy got no session");
-        let is_postgres = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(".s.PGSQL.");
-        if self.path.file_name().is_some_and(is_postgres) {
-            refusal::tell(refused.local, &refused.said, &refused.error).await;
+        if let Some(engine) = self.engine {
+            refusal::tell(engine, refused.local, &refused.said, &refused.error).await;
         }
     }
 
@@ -250,6 +256,13 @@ fn bind(path: &Path, mode: u32) -> Result<(UnixListener, Identity)> {
     listener.set_nonblocking(true).map_err(failed)?;
     let made = identity(path).map_err(failed)?;
     Ok((UnixListener::from_std(listener).map_err(failed)?, made))
+}
+
+/// The engine whose sockets have such names.
+fn named_for(path: &Path) -> Option<DatabaseEngine> {
+    let name = path.file_name()?.to_string_lossy();
+    name.starts_with(".s.PGSQL.")
+        .then_some(DatabaseEngine::Postgres)
 }
 
 fn identity(path: &Path) -> io::Result<Identity> {

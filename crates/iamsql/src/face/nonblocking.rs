@@ -4,13 +4,14 @@ use std::fmt;
 use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::{Mutex, TryLockError};
+use std::sync::{Arc, Mutex, TryLockError};
 
 use rustix::process::{Pid, getpid};
 
 use super::blocking::{closed, lock, send};
 use crate::data::connection::Connection;
 use crate::data::session::{Received, Session};
+use crate::tether::Tether;
 
 /// An authenticated byte stream for a driver with an event loop of its own.
 ///
@@ -24,8 +25,20 @@ pub struct NonBlockingSocket {
 }
 
 struct State {
-    tcp: Option<TcpStream>,
+    tcp: Option<Arc<TcpStream>>,
     session: Session,
+}
+
+impl State {
+    /// The socket, unless it was closed, or ended for a domain name's sake.
+    fn open(&mut self) -> io::Result<(&TcpStream, &mut Session)> {
+        let State { tcp, session } = self;
+        let tcp = tcp.as_ref().ok_or_else(closed)?;
+        match session.origin().tether().and_then(Tether::broken) {
+            Some(severed) => Err(severed),
+            None => Ok((tcp, session)),
+        }
+    }
 }
 
 impl NonBlockingSocket {
@@ -38,6 +51,10 @@ impl NonBlockingSocket {
             session,
             peer,
         } = connection;
+        let tcp = Arc::new(tcp);
+        if let Some(tether) = session.origin().tether() {
+            tether.hold(&tcp);
+        }
         NonBlockingSocket {
             state: Mutex::new(State {
                 tcp: Some(tcp),
@@ -57,18 +74,19 @@ impl NonBlockingSocket {
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing is there, [`NotConnected`](io::ErrorKind::NotConnected) once
     /// closed. A certificate that the server refused shows at the first read: an [`Error`](crate::Error) of kind
-    /// [`Tls`](crate::ErrorKind::Tls), retryable, inside the `io::Error`.
+    /// [`Tls`](crate::ErrorKind::Tls), retryable, inside the `io::Error`. Once the domain name that it was opened by leads
+    /// elsewhere: [`ConnectionAborted`](io::ErrorKind::ConnectionAborted) with one of kind
+    /// [`Closed`](crate::ErrorKind::Closed) inside; the descriptor is readable then.
     pub fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         let mut state = lock(&self.state);
-        let State { tcp, session } = &mut *state;
-        let tcp = tcp.as_ref().ok_or_else(closed)?;
+        let (tcp, session) = state.open()?;
         loop {
             match session.read(buf)? {
                 Received::Bytes(count) => return Ok(count),
                 Received::End(_) => return Ok(0),
                 Received::Starved => {}
             }
-            match (&*tcp).read(session.space()) {
+            match (&mut &*tcp).read(session.space()) {
                 Ok(count) => session.arrived(count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -88,8 +106,7 @@ impl NonBlockingSocket {
     /// once closed, otherwise the system's.
     pub fn write(&self, buf: &[u8]) -> io::Result<usize> {
         let mut state = lock(&self.state);
-        let State { tcp, session } = &mut *state;
-        let tcp = tcp.as_ref().ok_or_else(closed)?;
+        let (tcp, session) = state.open()?;
         send(tcp, session)?;
         let taken = session.write(buf)?;
         if taken == 0 && !buf.is_empty() {
@@ -105,8 +122,7 @@ impl NonBlockingSocket {
     /// [`NotConnected`](io::ErrorKind::NotConnected) once closed, otherwise the system's.
     pub fn flush(&self) -> io::Result<bool> {
         let mut state = lock(&self.state);
-        let State { tcp, session } = &mut *state;
-        let tcp = tcp.as_ref().ok_or_else(closed)?;
+        let (tcp, session) = state.open()?;
         send(tcp, session)?;
         Ok(!session.has_outgoing())
     }
@@ -137,8 +153,7 @@ impl NonBlockingSocket {
     /// [`NotConnected`](io::ErrorKind::NotConnected) once closed, otherwise the system's.
     pub fn shutdown_write(&self) -> io::Result<bool> {
         let mut state = lock(&self.state);
-        let State { tcp, session } = &mut *state;
-        let tcp = tcp.as_ref().ok_or_else(closed)?;
+        let (tcp, session) = state.open()?;
         send(tcp, session)?;
         if session.has_outgoing() {
             return Ok(false);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
@@ -28,6 +28,7 @@ pub struct Pair {
     client: Mutex<Option<OwnedFd>>,
     engine: Mutex<Option<(Listed, StdUnixStream)>>,
     aborted: CancellationToken,
+    failure: Arc<Mutex<Option<Error>>>,
 }
 
 impl Pair {
@@ -39,6 +40,7 @@ impl Pair {
             client: Mutex::new(Some(client.into())),
             engine: Mutex::new(Some((Listed::new(&engine), engine))),
             aborted: CancellationToken::new(),
+            failure: Arc::default(),
         })
     }
 
@@ -87,9 +89,12 @@ impl Pair {
         drop(listed);
         match connected {
             Ok(connection) => {
+                let failure = self.failure.clone();
                 tokio::spawn(async move {
-                    if let Err(refused) = pump::run(engine, connection).await {
+                    let note = |error| *lock(&failure) = Some(error);
+                    if let Err(refused) = pump::run_noting(engine, connection, &note).await {
                         tracing::warn!(error = %refused.error.chain(), "a session ended before it began");
+                        note(refused.error.clone());
                     }
                 });
                 Ok(())
@@ -99,6 +104,12 @@ impl Pair {
                 Err(error)
             }
         }
+    }
+
+    /// Why the session ended, if it was not the client or a server's ordinary goodbye that ended it. What ended it is known
+    /// by the time that the client's end reads end of file.
+    pub fn failure(&self) -> Option<Error> {
+        lock(&self.failure).clone()
     }
 
     /// Ends a dial in flight, and closes the engine's end if nothing was dialled. A session that runs goes on: close the

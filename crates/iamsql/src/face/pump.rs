@@ -51,13 +51,23 @@ pub(crate) async fn run<L: Local>(
     local: L,
     connection: Connection,
 ) -> Result<SessionEnd, Box<Refused<L>>> {
+    run_noting(local, connection, &|_| {}).await
+}
+
+/// [`run`], which tells `note` how the way to the instance failed before the client can see that it did.
+pub(crate) async fn run_noting<L: Local>(
+    local: L,
+    connection: Connection,
+    note: &(dyn Fn(Error) + Send + Sync),
+) -> Result<SessionEnd, Box<Refused<L>>> {
     let route = connection.session.origin().route();
-    let (refused, route) = match (carry(local, connection, Vec::new()).await, route) {
+    let carried = carry(local, connection, Vec::new(), note).await;
+    let (refused, route) = match (carried, route) {
         (Err(refused), Some(route)) if is_certificate_refusal(&refused.error) => (refused, route),
         (ended, _) => return ended,
     };
     match route.connect().await {
-        Ok(connection) => carry(refused.local, connection, refused.said).await,
+        Ok(connection) => carry(refused.local, connection, refused.said, note).await,
         Err(error) => Err(Box::new(Refused { error, ..*refused })),
     }
 }
@@ -66,6 +76,7 @@ async fn carry<L: Local>(
     local: L,
     connection: Connection,
     said: Vec<u8>,
+    note: &(dyn Fn(Error) + Send + Sync),
 ) -> Result<SessionEnd, Box<Refused<L>>> {
     let remote = match connection.into_stream() {
         Ok(remote) => remote,
@@ -85,10 +96,23 @@ async fn carry<L: Local>(
             let (local, error) = (pump.local, error.clone());
             return Err(Box::new(Refused { local, said, error }));
         }
+        note(refusal.cloned().unwrap_or_else(|| lost(error)));
     }
     // A server that does not take our goodbye in time is not waited for.
     let _ = tokio::time::timeout(GOODBYE, pump.remote.shutdown()).await;
     Ok(ended)
+}
+
+fn lost(cause: &io::Error) -> Error {
+    let cause = match cause.raw_os_error() {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => io::Error::from(cause.kind()),
+    };
+    Error::new(
+        ErrorKind::Network,
+        "the connection to the instance was lost",
+    )
+    .with_source(cause)
 }
 
 struct Pump<L> {

@@ -1,139 +1,35 @@
-//! Tells a PostgreSQL client why there is no server: in its own protocol.
+//! Tells a client why there is no server, in the protocol that it speaks.
+
+mod mysql;
+mod postgres;
 
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::Error;
+use crate::user::DatabaseEngine;
 
-/// Answers a client whose session could not be had, `said` being what it has sent already, and hangs up.
+/// Answers a client of `engine` whose session could not be had, `said` being what it has sent already, and hangs up.
 ///
-/// A client that does not speak within ten seconds, or not PostgreSQL, is only hung up on.
-pub(crate) async fn tell(local: impl AsyncRead + AsyncWrite, said: &[u8], error: &Error) {
-    // The client may be gone; then there is nobody to tell.
-    let _ = tokio::time::timeout(PATIENCE, answer(local, said, error)).await;
-}
-
-async fn answer(local: impl AsyncRead + AsyncWrite, said: &[u8], error: &Error) -> io::Result<()> {
-    let (reading, mut writing) = tokio::io::split(local);
-    let mut reading = said.chain(reading);
-    loop {
-        match read_packet(&mut reading).await? {
-            Packet::Encryption => writing.write_all(b"N").await?,
-            Packet::Cancel => return Ok(()),
-            Packet::Startup => break,
+/// A client that does not speak the protocol within ten seconds is only hung up on, as is one of an engine whose protocol
+/// has no place for a reason.
+pub(crate) async fn tell(
+    engine: DatabaseEngine,
+    local: impl AsyncRead + AsyncWrite,
+    said: &[u8],
+    error: &Error,
+) {
+    let told = async {
+        match engine {
+            DatabaseEngine::Postgres => postgres::answer(local, said, error).await,
+            DatabaseEngine::MySql => mysql::answer(local, error).await,
+            DatabaseEngine::SqlServer => Ok(()),
         }
-    }
-    writing.write_all(&error_response(error)).await?;
-    writing.shutdown().await?;
-    // Until the client has read it: closing with bytes unread would throw the answer away.
-    tokio::io::copy(&mut reading, &mut tokio::io::sink()).await?;
-    Ok(())
+    };
+    // The client may be gone; then there is nobody to tell.
+    let _: Result<io::Result<()>, _> = tokio::time::timeout(PATIENCE, told).await;
 }
-
-enum Packet {
-    Encryption,
-    Cancel,
-    Startup,
-}
-
-async fn read_packet(reading: &mut (impl AsyncRead + Unpin)) -> io::Result<Packet> {
-    let length = reading.read_u32().await?;
-    let code = reading.read_u32().await?;
-    if !(8..=MAX_PACKET).contains(&length) {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    let rest = u64::from(length) - 8;
-    let skipped = tokio::io::copy(&mut reading.take(rest), &mut tokio::io::sink()).await?;
-    match (code, skipped == rest) {
-        (_, false) => Err(io::ErrorKind::UnexpectedEof.into()),
-        (SSL_REQUEST | GSS_REQUEST, _) => Ok(Packet::Encryption),
-        (CANCEL_REQUEST, _) => Ok(Packet::Cancel),
-        (version, _) if version >> 16 == 3 => Ok(Packet::Startup),
-        _ => Err(io::ErrorKind::InvalidData.into()),
-    }
-}
-
-/// `FATAL`, SQLSTATE 08001 (the client could not establish the connection), our text, our code as the detail, and what to
-/// do as the hint.
-pub(crate) fn error_response(error: &Error) -> Vec<u8> {
-    let text = error.chain();
-    let fields = [
-        (b'S', "FATAL"),
-        (b'V', "FATAL"),
-        (b'C', "08001"),
-        (b'M', &text),
-        (b'D', error.code()),
-    ];
-    let hint = error.advice().map(|advice| (b'H', advice));
-    let mut body = Vec::new();
-    for (field, value) in fields.into_iter().chain(hint) {
-        body.push(field);
-        body.extend(value.bytes().filter(|&byte| byte != 0));
-        body.push(0);
-    }
-    body.push(0);
-    let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
-    [b"E".as_slice(), &length.to_be_bytes(), &body].concat()
-}
-
-const CANCEL_REQUEST: u32 = 80_877_102;
-const SSL_REQUEST: u32 = 80_877_103;
-const GSS_REQUEST: u32 = 80_877_104;
-
-/// PostgreSQL's own limit for a startup packet.
-const MAX_PACKET: u32 = 10_000;
 
 const PATIENCE: Duration = Duration::from_secs(10);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::net::UnixStream;
-
-    use crate::error::ErrorKind;
-
-    fn packet(code: u32, rest: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(8 + rest.len()).unwrap();
-        [&length.to_be_bytes()[..], &code.to_be_bytes(), rest].concat()
-    }
-
-    #[tokio::test]
-    async fn a_client_that_asks_for_tls_first_still_reads_the_reason() {
-        let (mut client, server) = UnixStream::pair().unwrap();
-        let error = Error::new(ErrorKind::Network, "could not connect").with_instance("p:r:i");
-        let told =
-            tokio::spawn(async move { tell(server, &packet(SSL_REQUEST, b""), &error).await });
-        assert_eq!(client.read_u8().await.unwrap(), b'N');
-        client
-            .write_all(&packet(196_608, b"user\0me\0\0"))
-            .await
-            .unwrap();
-        let mut answer = Vec::new();
-        client.read_to_end(&mut answer).await.unwrap();
-        let text = String::from_utf8_lossy(&answer);
-        assert!(text.starts_with('E'), "{text:?}");
-        assert!(
-            text.contains("SFATAL\0VFATAL\0C08001\0Mp:r:i: could not connect\0DIAMSQL_NETWORK\0H"),
-            "{text:?}"
-        );
-        drop(client);
-        told.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_cancel_request_or_noise_is_only_hung_up_on() {
-        for said in [
-            packet(CANCEL_REQUEST, &[0; 8]),
-            b"GET / HTTP/1.1\r\n".to_vec(),
-        ] {
-            let (mut client, server) = UnixStream::pair().unwrap();
-            let error = Error::new(ErrorKind::Network, "no");
-            tell(server, &said, &error).await;
-            let mut answer = Vec::new();
-            client.read_to_end(&mut answer).await.unwrap();
-            assert_eq!(answer, b"");
-        }
-    }
-}

@@ -6,6 +6,7 @@ use super::pump::{self, Local, SessionEnd};
 use super::refusal;
 use crate::data::connection::Connection;
 use crate::error::Error;
+use crate::user::DatabaseEngine;
 
 /// A client that got no session. It is still connected, and waits for a first word.
 pub struct Unserved<C> {
@@ -54,7 +55,14 @@ impl<C: Local> Unserved<C> {
     ///
     /// Takes at most ten seconds. A client that does not speak in that time, or not PostgreSQL, is only hung up on.
     pub async fn tell_postgres(self) {
-        refusal::tell(self.client, &self.said, &self.error).await;
+        self.tell(DatabaseEngine::Postgres).await;
+    }
+
+    /// Tells a client of `engine` the reason in its own protocol, and hangs up: as
+    /// [`tell_postgres`](Self::tell_postgres), or as MySQL's error 1429 in place of a greeting. SQL Server's clients are only
+    /// hung up on.
+    pub async fn tell(self, engine: DatabaseEngine) {
+        refusal::tell(engine, self.client, &self.said, &self.error).await;
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -24,7 +25,8 @@ use crate::options::ConnectOptions;
 /// Reading fails with [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the server closes the socket without a TLS
 /// close-notify. If the server refuses our certificate, which in TLS 1.3 shows only now, the first read fails with an
 /// [`Error`](crate::Error) inside the `io::Error`, of kind [`Tls`](crate::ErrorKind::Tls) and retryable; a new
-/// certificate is being fetched by then.
+/// certificate is being fetched by then. Once the domain name that it was opened by leads to another instance, everything
+/// fails with an error of kind [`Closed`](crate::ErrorKind::Closed), retryable, that says so.
 pub struct Stream {
     #[cfg(unix)]
     _listed: crate::data::descriptors::Listed,
@@ -33,6 +35,12 @@ pub struct Stream {
     /// Whether a writer waits to be woken. The socket remembers one waker for writing, which a reader must not take over.
     writer_waits: bool,
     peer: SocketAddr,
+}
+
+#[derive(Clone, Copy)]
+enum Half {
+    Reading,
+    Writing,
 }
 
 impl Stream {
@@ -52,7 +60,7 @@ impl Stream {
         self.peer
     }
 
-    /// The connection name of the instance at the other end.
+    /// The connection name of the instance at the other end; after `DOMAIN -> ` if a domain name led there.
     pub fn instance(&self) -> &str {
         self.session.origin().instance()
     }
@@ -60,6 +68,25 @@ impl Stream {
     /// Whether the server has sent data, and so accepted our certificate.
     pub(crate) fn is_answered(&self) -> bool {
         self.session.origin().is_answered()
+    }
+
+    /// Fails once the domain name that the stream was opened by leads elsewhere; until then that wakes the task.
+    fn poll_tied(&mut self, half: Half, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(tether) = self.session.origin().tether() else {
+            return Poll::Ready(Ok(()));
+        };
+        let severed = match half {
+            Half::Reading => tether.poll_reading(cx),
+            Half::Writing => tether.poll_writing(cx),
+        };
+        match severed {
+            Poll::Ready(error) => {
+                // The server is to hear of it even if nobody drops the stream.
+                let _ = SockRef::from(&self.tcp).shutdown(Shutdown::Both);
+                Poll::Ready(Err(error))
+            }
+            Poll::Pending => Poll::Ready(Ok(())),
+        }
     }
 
     /// Sends everything, for a writer that waits for it.
@@ -88,6 +115,8 @@ impl Stream {
 impl Connector {
     /// Connects to `instance` and returns a stream that is ready for a driver's first byte.
     ///
+    /// `instance` is a Cloud SQL connection name, an AlloyDB instance URI, or a domain name whose TXT record holds the former.
+    ///
     /// In between lie the instance's settings and a client certificate (from cache, or from the Admin API), TCP and TLS, and
     /// the check that the server is that very instance. All of it takes 30 s at most, unless the builder's `timeout` says
     /// otherwise.
@@ -101,6 +130,7 @@ impl Connector {
     ///
     /// # Errors
     /// - [`Config`](ErrorKind::Config): the name does not read as an instance.
+    /// - [`Dns`](ErrorKind::Dns): the domain name leads to no instance, or to one that it may not lead to.
     /// - [`Credentials`](ErrorKind::Credentials), [`Permission`](ErrorKind::Permission),
     ///   [`Unavailable`](ErrorKind::Unavailable): the way to a certificate.
     /// - [`NotFound`](ErrorKind::NotFound): no such instance, or no address of the type asked for.
@@ -134,6 +164,7 @@ impl AsyncRead for Stream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        ready!(this.poll_tied(Half::Reading, cx))?;
         loop {
             match this.session.read(buf.initialize_unfilled())? {
                 Received::Bytes(count) => {
@@ -178,6 +209,7 @@ impl AsyncWrite for Stream {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
+        ready!(self.poll_tied(Half::Writing, cx))?;
         loop {
             let taken = self.session.write(buf)?;
             if taken > 0 {
@@ -190,10 +222,12 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_tied(Half::Writing, cx))?;
         self.poll_drain(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_tied(Half::Writing, cx))?;
         ready!(self.poll_drain(cx))?;
         self.session.close_notify()?;
         ready!(self.poll_drain(cx))?;

@@ -13,6 +13,8 @@ use crate::data::testing::{Published, Server, bind, noise, route, target_at};
 use crate::error::{Error, ErrorKind};
 use crate::options::IpType;
 
+mod moved;
+
 type Io<T> = io::Result<T>;
 
 fn go_on() -> Io<()> {

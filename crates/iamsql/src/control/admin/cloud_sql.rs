@@ -77,6 +77,46 @@ impl CloudSql {
         Ok(read::<Body>(&answer)?.ephemeral_cert.cert)
     }
 
+    /// The instance that bears `name`, a DNS name of Cloud SQL's own in `region`, without a final dot.
+    pub(crate) async fn resolve_connect_settings(
+        &self,
+        region: &str,
+        name: &str,
+        token: &Token,
+        patience: &Patience,
+    ) -> Result<Instance> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Body {
+            connection_name: Option<String>,
+        }
+        let (region, segment) = (
+            utf8_percent_encode(region, SEGMENT),
+            utf8_percent_encode(name, SEGMENT),
+        );
+        let endpoint = self.endpoint.join(&format!(
+            "/sql/v1beta4/locations/{region}/dns/{segment}.:resolveConnectSettings"
+        ));
+        let asked = Instance::Domain {
+            name: name.to_owned(),
+        };
+        let call = Call::get(SERVICE, endpoint, LIMIT);
+        let answer = self.send(call, &asked, token, patience).await?;
+        match read::<Body>(&answer)?
+            .connection_name
+            .as_deref()
+            .map(str::parse)
+        {
+            Some(Ok(instance @ Instance::CloudSql { .. })) => Ok(instance),
+            _ => Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("{SERVICE} gave no connection name"),
+            )
+            .with_retryable(false)
+            .with_instance(name)),
+        }
+    }
+
     async fn send(
         &self,
         call: Call,

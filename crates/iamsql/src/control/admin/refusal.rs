@@ -44,9 +44,16 @@ fn advice(status: u16, said: &Said, instance: &Instance) -> Option<String> {
             "the access token was refused: renew the credentials, and check this machine's clock"
                 .to_owned()
         }
-        403 if said.is_api_disabled() => format!(
+        403 if said.is_api_disabled() && !project.is_empty() => format!(
             "enable the Cloud SQL Admin API: https://console.cloud.google.com/apis/library/sqladmin.googleapis.com?project={project}"
         ),
+        403 if project.is_empty() => {
+            "grant the principal roles/cloudsql.client on the instance's project".to_owned()
+        }
+        404 if project.is_empty() => {
+            "compare the name with what `gcloud sql instances describe INSTANCE --format='value(dnsName)'` prints"
+                .to_owned()
+        }
         403 => format!(
             "grant the principal roles/cloudsql.client, and for IAM logins roles/cloudsql.instanceUser, on project {project:?}; \
              and check that instance {name:?} exists"

@@ -11,7 +11,7 @@ use crate::secret::foreign;
 /// An instance, as the Admin API describes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// Public and private addresses, in the API's order. May be empty.
+    /// Public and private addresses in the API's order, then the names of Private Service Connect endpoints. May be empty.
     pub(crate) addresses: Vec<(IpType, Address)>,
     pub(crate) database_version: String,
     /// PEM certificates; which of them may be anchors is decided elsewhere.
@@ -19,6 +19,8 @@ pub(crate) struct Settings {
     pub(crate) ca_mode: CaMode,
     /// DNS names that the server's certificate may carry, the most specific first.
     pub(crate) dns_names: Vec<String>,
+    /// Whether the server wants to hear how the driver connects.
+    pub(crate) asks_client_protocol: bool,
 }
 
 /// Who signs the server's certificate.
@@ -43,6 +45,10 @@ pub(super) struct SettingsBody {
     dns_name: Option<String>,
     #[serde(default)]
     dns_names: Vec<DnsName>,
+    #[serde(default)]
+    psc_enabled: bool,
+    #[serde(default)]
+    mdx_protocol_support: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -59,8 +65,11 @@ struct ServerCa {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct DnsName {
     name: Option<String>,
+    connection_type: Option<String>,
+    dns_scope: Option<String>,
 }
 
 impl Settings {
@@ -74,6 +83,9 @@ impl Settings {
                 foreign(kind)
             )));
         }
+        let mut addresses: Vec<_> = body.ip_addresses.iter().filter_map(address).collect();
+        let endpoints = endpoint_names(&body).into_iter().map(Address::Name);
+        addresses.extend(endpoints.map(|endpoint| (IpType::Psc, endpoint)));
         let server_ca = body
             .server_ca_cert
             .and_then(|ca| ca.cert)
@@ -87,13 +99,17 @@ impl Settings {
             }
         }
         Ok(Settings {
-            addresses: body.ip_addresses.iter().filter_map(address).collect(),
+            addresses,
             database_version: body
                 .database_version
                 .ok_or_else(|| incomplete("databaseVersion"))?,
             server_ca,
             ca_mode: CaMode::read(body.server_ca_mode.as_deref()),
             dns_names,
+            asks_client_protocol: body
+                .mdx_protocol_support
+                .iter()
+                .any(|part| part == "CLIENT_PROTOCOL_TYPE"),
         })
     }
 }
@@ -120,6 +136,33 @@ fn address(entry: &AddressBody) -> Option<(IpType, Address)> {
         kind,
         Address::Ip(entry.ip_address.as_deref()?.parse().ok()?),
     ))
+}
+
+/// The names of the instance's Private Service Connect endpoints: those that say so, else the one name of older answers.
+/// Instances without such endpoints have DNS names too. What points at an endpoint by design is tried first.
+fn endpoint_names(body: &SettingsBody) -> Vec<String> {
+    if !body.psc_enabled {
+        return Vec::new();
+    }
+    let is_endpoint = |entry: &&DnsName| {
+        entry.connection_type.as_deref() == Some("PRIVATE_SERVICE_CONNECT")
+            && entry.dns_scope.as_deref() == Some("INSTANCE")
+    };
+    let named = body.dns_names.iter().filter(is_endpoint);
+    let read = |name: &String| match name.parse() {
+        Ok(Instance::Domain { name }) => Some(name),
+        _ => None,
+    };
+    let mut names: Vec<String> = named
+        .filter_map(|entry| entry.name.as_ref().and_then(read))
+        .collect();
+    if names.is_empty() {
+        names.extend(body.dns_name.as_ref().and_then(read));
+    }
+    names.sort_by_key(|name| !name.ends_with(".sql-psc.goog"));
+    names.dedup();
+    names.truncate(MAX_NAMES);
+    names
 }
 
 /// The API finds an instance by project and name; the region is the caller's word, and a wrong one is a wrong name.
@@ -192,6 +235,65 @@ mod tests {
         assert_eq!(
             settings.dns_names,
             ["db.corp.example", "a.b.europe-west4.sql.goog."]
+        );
+        assert!(!settings.asks_client_protocol);
+    }
+
+    #[test]
+    fn an_endpoints_names_are_those_that_say_so_else_the_old_one() {
+        let psc = |body: serde_json::Value| {
+            let mut whole = json!({"region": "europe-west4", "databaseVersion": "MYSQL_8_4",
+                "serverCaCert": {"cert": "PEM"}});
+            whole
+                .as_object_mut()
+                .unwrap()
+                .extend(body.as_object().unwrap().clone());
+            let settings = read(whole).unwrap();
+            settings
+                .addresses
+                .into_iter()
+                .filter(|(ip_type, _)| *ip_type == IpType::Psc)
+                .map(|(_, address)| address)
+                .collect::<Vec<_>>()
+        };
+        let name = |name: &str| Address::Name(name.to_owned());
+        let entry =
+            |name, kind, scope| json!({"name": name, "connectionType": kind, "dnsScope": scope});
+        let names = json!([
+            entry("db.corp.example.", "CUSTOM_SAN", "INSTANCE"),
+            entry(
+                "old.europe-west4.sql.goog.",
+                "PRIVATE_SERVICE_CONNECT",
+                "INSTANCE"
+            ),
+            entry(
+                "a.b.europe-west4.sql-psc.goog.",
+                "PRIVATE_SERVICE_CONNECT",
+                "INSTANCE"
+            ),
+            entry(
+                "c.europe-west4.sql.goog.",
+                "PRIVATE_SERVICE_CONNECT",
+                "CLUSTER"
+            ),
+            entry("not a name", "PRIVATE_SERVICE_CONNECT", "INSTANCE")
+        ]);
+        assert_eq!(
+            psc(
+                json!({"pscEnabled": true, "dnsName": "x.y.europe-west4.sql.goog.", "dnsNames": names})
+            ),
+            [
+                name("a.b.europe-west4.sql-psc.goog"),
+                name("old.europe-west4.sql.goog")
+            ]
+        );
+        assert_eq!(
+            psc(json!({"pscEnabled": true, "dnsName": "x.y.europe-west4.sql.goog."})),
+            [name("x.y.europe-west4.sql.goog")]
+        );
+        assert_eq!(
+            psc(json!({"dnsName": "x.y.europe-west4.sql.goog.", "dnsNames": names})),
+            []
         );
     }
 

@@ -80,6 +80,7 @@ impl World {
                 server_ca: authority(),
                 ca_mode: CaMode::Google,
                 dns_names: Vec::new(),
+                asks_client_protocol: false,
             },
             clock: clock.clone(),
             key,

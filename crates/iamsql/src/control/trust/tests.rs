@@ -95,6 +95,7 @@ fn settings(server_ca: &str, ca_mode: CaMode, dns_names: &[&str]) -> Settings {
         server_ca: server_ca.to_owned(),
         ca_mode,
         dns_names: dns_names.iter().map(|name| (*name).to_owned()).collect(),
+        asks_client_protocol: false,
     }
 }
 

@@ -1,0 +1,3 @@
+//! Metadata exchanges: what is said to the server's proxy between the TLS handshake and the driver's first byte.
+
+pub(crate) mod cloud_sql;
