@@ -21,15 +21,12 @@ use crate::sqladmin::error::ApiError;
 use crate::sqladmin::unknown_path;
 use crate::world::World;
 
-/// The body of a request.
+/// The body of a request. Fields may be null, which is as if they were not there.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Wanted {
-    #[serde(default)]
-    scope: BTreeSet<String>,
-    #[serde(default)]
-    delegates: Vec<String>,
-    #[serde(default)]
+    scope: Option<BTreeSet<String>>,
+    delegates: Option<Vec<String>>,
     lifetime: Option<String>,
 }
 
@@ -52,7 +49,7 @@ pub(crate) async fn service_account_call(
         instance: None,
         principal: caller.email(),
         detail: wanted.as_ref().ok().map(|wanted| {
-            let scopes: Vec<&str> = wanted.scope.iter().map(String::as_str).collect();
+            let scopes: Vec<&str> = wanted.scope.iter().flatten().map(String::as_str).collect();
             scopes.join(" ")
         }),
         secrets: caller.text.clone().into_iter().collect(),
@@ -79,7 +76,7 @@ fn generate(
     let token = caller.authenticate(world, &SCOPES)?;
     let invalid = || ApiError::invalid("Request contains an invalid argument.");
     let mut chain: Vec<String> = Vec::new();
-    for delegate in &wanted.delegates {
+    for delegate in wanted.delegates.iter().flatten() {
         let name = delegate
             .strip_prefix("projects/-/serviceAccounts/")
             .ok_or_else(invalid)?;
@@ -87,10 +84,11 @@ fn generate(
     }
     chain.push(email.to_string());
     let target = permitted(&token.principal, &chain, |email| world.principal(email))?;
-    if wanted.scope.is_empty()
+    let scopes = wanted.scope.unwrap_or_default();
+    if scopes.is_empty()
         || target
             .allowed_scopes()
-            .is_some_and(|allowed| !wanted.scope.is_subset(&allowed))
+            .is_some_and(|allowed| !scopes.is_subset(&allowed))
     {
         return Err(invalid());
     }
@@ -101,7 +99,7 @@ fn generate(
             .filter(|lifetime| *lifetime <= longest)
             .ok_or_else(invalid)?,
     };
-    let (text, token) = world.tokens.issue(email, wanted.scope, lifetime);
+    let (text, token) = world.tokens.issue(email, scopes, lifetime);
     Ok(json!({ "accessToken": text, "expireTime": timestamp(token.expires) }))
 }
 

@@ -1,5 +1,6 @@
 //! Borrowed identities of a run: configurations for federation and impersonation, and who may act as whom.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -10,7 +11,6 @@ use crate::federation::configuration::{ExternalAccount, ExternalSource};
 use crate::federation::{aws, workforce};
 use crate::iamcredentials::{impersonation_url, timestamp};
 use crate::principal::{GCLOUD_SCOPES, PrincipalKind};
-use std::sync::Arc;
 
 impl World {
     /// The configuration of a workload known elsewhere.
@@ -74,7 +74,7 @@ impl World {
         Ok(json!({
             "type": "impersonated_service_account",
             "service_account_impersonation_url": impersonation_url(&self.base(), target),
-            "delegates": delegates,
+            "delegates": delegates.iter().map(|email| format!("projects/-/serviceAccounts/{email}")).collect::<Vec<_>>(),
             "source_credentials": source,
             "universe_domain": "googleapis.com",
         }))

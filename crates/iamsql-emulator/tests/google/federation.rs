@@ -270,7 +270,7 @@ async fn a_token_creator_gets_the_service_accounts_token() {
             .unwrap()
     };
     let jane = bearer(HUMAN);
-    let wanted = json!({ "scope": [LOGIN_SCOPE], "lifetime": "600s" });
+    let wanted = json!({ "scope": [LOGIN_SCOPE], "delegates": null, "lifetime": "600s" });
     let (status, answer) = generate(&client, READER, &jane, wanted.clone()).await;
     assert_eq!(status, 200, "{answer}");
     assert!(answer["expireTime"].as_str().unwrap().ends_with('Z'));
@@ -306,6 +306,7 @@ async fn a_token_creator_gets_the_service_accounts_token() {
         json!({ "scope": [LOGIN_SCOPE], "lifetime": "3601s" }),
         json!({ "scope": [LOGIN_SCOPE], "lifetime": "soon" }),
         json!({ "scope": [LOGIN_SCOPE], "delegates": [DELEGATE] }),
+        json!({ "scope": null }),
         json!({ "scope": "one" }),
     ] {
         let (status, answer) = generate(&client, READER, &jane, bad.clone()).await;
