@@ -30,7 +30,11 @@ import { LocalProxies } from './proxy.js'
  */
 export class Connector {
   readonly #native: NativeConnector
+  /** Made as `#native` was, but for how often it looks domain names up. */
+  readonly #watching = new Map<number, NativeConnector>()
+  readonly #make: (failoverPeriod?: number) => NativeConnector
   readonly #proxies = new LocalProxies()
+  #closed = false
 
   /**
    * Chooses credentials, reading a file if that is where they are; contacts nobody.
@@ -42,7 +46,10 @@ export class Connector {
     if (auth != null && options.credentialsFile != null) throw misuse('auth and credentialsFile exclude each other')
     const ask = auth == null ? undefined : tokenSource(auth, 'auth')
     const askLogin = loginAuth == null ? undefined : tokenSource(loginAuth, 'loginAuth')
-    this.#native = translated(() => new (native().Connector)(toNativeConnectorOptions(options), ask, askLogin))
+    const chosen = toNativeConnectorOptions(options)
+    this.#make = (failoverPeriod = options.failoverPeriod) =>
+      translated(() => new (native().Connector)({ ...chosen, ...(failoverPeriod == null ? {} : { failoverPeriod }) }, ask, askLogin))
+    this.#native = this.#make()
   }
 
   /**
@@ -91,14 +98,15 @@ export class Connector {
    */
   async startLocalProxy(options: SocketConnectionOptions): Promise<void> {
     const listen = listenOptions(options)
-    const { instance, chosen } = await this.#warm(options)
-    this.#proxies.add(translated(() => this.#native.listen(instance, chosen, listen)))
+    const { engine, instance, chosen } = await this.#warm(options)
+    this.#proxies.add(translated(() => engine.listen(instance, chosen, listen)))
   }
 
   /** Ends local proxies and dials in flight, and refuses new ones with `ERRCLOSED`. Open connections live on. May be called again. */
   close(): void {
+    this.#closed = true
     this.#proxies.close()
-    this.#native.close()
+    for (const engine of [this.#native, ...this.#watching.values()]) engine.close()
   }
 
   /** Refuses: a connector stands for credentials, and does not belong in a log. */
@@ -107,22 +115,30 @@ export class Connector {
   }
 
   async #streams(options: ConnectionOptions): Promise<() => Socket> {
-    const { instance, chosen } = await this.#warm(options)
+    const { engine, instance, chosen } = await this.#warm(options)
     // Loaded here, since node:net is half of what importing this package would cost.
     if (process.versions['bun'] !== undefined) {
       const { GateSocket } = require('./gate-socket.js') as typeof import('./gate-socket.js')
-      const gate = translated(() => this.#native.gate(instance, chosen))
+      const gate = translated(() => engine.gate(instance, chosen))
       return () => new GateSocket(gate)
     }
     const { tunnel } = require('./socket.js') as typeof import('./socket.js')
-    return () => tunnel(() => this.#native.pair(instance, chosen))
+    return () => tunnel(() => engine.pair(instance, chosen))
   }
 
-  async #warm(options: ConnectionOptions): Promise<{ instance: string; chosen: NativeConnectOptions }> {
+  async #warm(options: ConnectionOptions): Promise<{ engine: NativeConnector; instance: string; chosen: NativeConnectOptions }> {
     const instance = named(options)
     const chosen = toNativeConnectOptions(options)
-    await settled(() => this.#native.warm(instance, chosen))
-    return { instance, chosen }
+    const engine = this.#engine(options.failoverPeriod)
+    await settled(() => engine.warm(instance, chosen))
+    return { engine, instance, chosen }
+  }
+
+  #engine(failoverPeriod: number | undefined): NativeConnector {
+    if (failoverPeriod == null || this.#closed) return this.#native
+    const engine = this.#watching.get(failoverPeriod) ?? this.#make(failoverPeriod)
+    this.#watching.set(failoverPeriod, engine)
+    return engine
   }
 }
 

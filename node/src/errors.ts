@@ -140,8 +140,10 @@ function officialFor(failure: Failure): Official | undefined {
       return { code: 'EBADSQLADMINVERIFYCERT', text: `Certificate had CN ${detail[1]}, expected ${detail[2]}` }
   }
   if (chain.includes(NO_LOGIN_TOKEN)) return { code: 'ENOACCESSTOKEN', text: NO_LOGIN_TOKEN }
-  if (code === 'IAMSQL_DNS' && instance != null) {
-    return { code: 'EDOMAINNAMELOOKUPFAILED', text: `No DNS record found for ${instance}` }
+  if (code === 'IAMSQL_DNS' && instance != null && !REFUSED_PROJECT.test(chain)) {
+    return ALIASES.test(chain)
+      ? { code: 'ECNAMELOOPLIMITEXCEEDED', text: `CNAME lookup limit exceeded (max 10) for ${instance}` }
+      : { code: 'EDOMAINNAMELOOKUPFAILED', text: `No DNS record found for ${instance}` }
   }
   if (code === 'IAMSQL_CLOSED') return { code: 'ERRCLOSED', text: 'The connector was closed.' }
   const parts = instance?.split(':') ?? []
@@ -175,6 +177,10 @@ function chained(causes: string[]): Error | undefined {
 
 /** Users of the official connector look for this in `err.name`; its class is not exported there. */
 const OFFICIAL_NAME = 'CloudSQLConnectorError'
+
+/** How the engine says that a domain may not lead where it leads, and that its aliases lead nowhere. */
+const REFUSED_PROJECT = / leads to .*, whose project is not /
+const ALIASES = /more than 10 aliases|the aliases of .* lead in a circle/
 
 /** What the official connector says when an `auth` object has no token for a login. */
 export const NO_LOGIN_TOKEN = 'Failed to get access token for automatic IAM authentication.'

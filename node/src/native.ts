@@ -9,6 +9,9 @@ export interface NativeConnectorOptions {
   adminEndpoint?: string
   alloydbEndpoint?: string
   loginScope?: string
+  dnsServers?: string[]
+  domainProjects?: string[]
+  failoverPeriod?: number
   timeoutMs?: number
   universeDomain?: string
   userAgent?: string
@@ -61,6 +64,8 @@ export interface NativePair {
   /** Calls `done` once, unless aborted; does not hold the event loop open. */
   dial(done: (failure: Failure | null) => void): void
   abort(): void
+  /** Why the session ended, once the client end has read its end; null for an ordinary goodbye. */
+  failure(): Failure | null
 }
 
 export interface NativeGate {

@@ -65,6 +65,12 @@ export interface ConnectorOptions {
   userAgent?: string
   /** `HOST:PORT` of an `iamsql-emulator`. Default: the environment variable `IAMSQL_EMULATOR_HOST`. */
   emulatorHost?: string
+  /** The DNS servers that domain names are looked up with, `ADDRESS` or `ADDRESS:PORT` each. Default: the emulator's, else the system's. */
+  dnsServers?: string[]
+  /** The projects that a domain name may lead to. Default: the project of its first answer. */
+  domainProjects?: string[]
+  /** How often a domain name is looked up again while it is used, in milliseconds. Default 30 000, at least 100; 0: only when connecting. */
+  failoverPeriod?: number
   /** Gives tokens instead: a `GoogleAuth` or an `AuthClient` from `google-auth-library`. Its scopes are not narrowed. */
   auth?: TokenGiver
   /** Accepted and unused, as the four below: they belong to streams through Cloud SQL's API. */
@@ -96,7 +102,7 @@ export interface ConnectionOptions {
   ipType?: IpAddressTypes | `${IpAddressTypes}`
   /** How long one connect may take, in milliseconds. Default: the connector's. */
   timeoutMs?: number
-  /** Belongs to `domainName`; without one it has no effect. */
+  /** How often `domainName` is looked up again, in milliseconds. Default: the connector's. When it leads elsewhere, its sockets end with `ERRCLOSED`. */
   failoverPeriod?: number
   /** Accepted and unused: the engine fetches at most twice at once after a refused connect, then once in 30 s. */
   limitRateInterval?: number
@@ -141,6 +147,7 @@ export interface TediousDriverOptions {
 }
 
 export function toNativeConnectorOptions(options: ConnectorOptions): NativeConnectorOptions {
+  const { dnsServers, domainProjects, failoverPeriod } = options
   const { credentialsFile, quotaProject, refreshStrategy, sqlAdminAPIEndpoint } = options
   const { alloyDBAPIEndpoint, loginScope, timeoutMs, universeDomain, userAgent, emulatorHost } = options
   return present({
@@ -150,6 +157,9 @@ export function toNativeConnectorOptions(options: ConnectorOptions): NativeConne
     adminEndpoint: sqlAdminAPIEndpoint,
     alloydbEndpoint: alloyDBAPIEndpoint,
     loginScope,
+    dnsServers,
+    domainProjects,
+    failoverPeriod,
     timeoutMs,
     universeDomain,
     userAgent,

@@ -91,11 +91,19 @@ export class TunnelSocket extends Socket {
     }
   }
 
+  /** The end of what the instance sends: an error, if it came otherwise than by its goodbye. */
+  override push(chunk: unknown, encoding?: BufferEncoding): boolean {
+    const failure = chunk === null ? this.#failure() : undefined
+    if (failure === undefined) return super.push(chunk, encoding)
+    this.destroy(failure)
+    return false
+  }
+
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
     const dialing = this.#phase !== 'done'
     this.#settle()
     // The engine's end outlives ours, so that nobody sees EPIPE in place of the cause.
-    super._destroy(error, (closed) => callback(closed ?? null))
+    super._destroy(isBroken(error) ? (this.#failure() ?? error) : error, (closed) => callback(closed ?? null))
     if (dialing && !(this.#way instanceof Error)) this.#way.abort()
   }
 
@@ -114,6 +122,11 @@ export class TunnelSocket extends Socket {
     } catch (thrown) {
       process.nextTick(() => this.destroy(toError(thrown)))
     }
+  }
+
+  #failure(): Error | undefined {
+    const failure = this.#way instanceof Error ? null : this.#way.failure()
+    return failure === null ? undefined : toError(failure)
   }
 
   #dialed(failure: unknown): void {
@@ -138,6 +151,12 @@ export class TunnelSocket extends Socket {
   #setConnecting(connecting: boolean): void {
     ;(this as { connecting: boolean }).connecting = connecting
   }
+}
+
+/** Whether the pair failed, which is never the cause but what the engine's end did about it. */
+function isBroken(error: Error | null): boolean {
+  const { code } = (error ?? {}) as NodeJS.ErrnoException
+  return code === 'ECONNRESET' || code === 'EPIPE'
 }
 
 type Callback = (error?: Error | null) => void

@@ -240,13 +240,17 @@ test('a slow reader stops the writer, and every byte arrives', { timeout: 60_000
   assert.equal(received, sent.digest('hex'))
 })
 
-test('a connection that the server cuts ends the socket', async () => {
+test('a connection that is cut is an error with its reason', async () => {
   const { instance, stream } = await streams()
   const clear = await emulator.fault({ endpoint: 'tls', effect: { kind: 'reset_after', bytes: 4 }, instance })
   const socket = stream()
-  socket.on('error', () => {})
+  const closed = new Promise((resolve) => socket.once('close', resolve))
+  const lost = failure(socket)
   socket.resume().write('more than four bytes')
-  await once(socket, 'close')
+  const error = await lost
+  assert.deepEqual([error.code, error.iamsqlCode], ['ECONNRESET', 'IAMSQL_NETWORK'])
+  assert.match(error.message, /the connection to the instance was lost/)
+  assert.equal(await closed, true)
   await clear()
 })
 

@@ -1,5 +1,6 @@
 //! JavaScript option objects → the engine's builder and options. The engine checks the values.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use iamsql::{ConnectOptions, ConnectorBuilder, Credentials, Error, ErrorKind, Result};
@@ -20,6 +21,12 @@ pub struct ConnectorOptions {
     pub alloydb_endpoint: Option<String>,
     /// `NARROW` or `STRICT`.
     pub login_scope: Option<String>,
+    /// `ADDRESS` or `ADDRESS:PORT` each.
+    pub dns_servers: Option<Vec<String>>,
+    /// The projects that a domain name may lead to.
+    pub domain_projects: Option<Vec<String>>,
+    /// How often a domain name is looked up again, in milliseconds.
+    pub failover_period: Option<f64>,
     /// The connect deadline in milliseconds.
     pub timeout_ms: Option<f64>,
     /// The Google universe.
@@ -61,8 +68,18 @@ impl ConnectorOptions {
         if let Some(scope) = self.login_scope {
             builder = builder.login_scope(scope.parse()?);
         }
+        if let Some(servers) = self.dns_servers {
+            let servers: Result<Vec<SocketAddr>> = servers.iter().map(|s| dns_server(s)).collect();
+            builder = builder.dns_servers(servers?);
+        }
+        if let Some(projects) = self.domain_projects {
+            builder = builder.domain_projects(projects);
+        }
+        if let Some(period) = self.failover_period {
+            builder = builder.failover_period(milliseconds("failoverPeriod", period)?);
+        }
         if let Some(timeout) = self.timeout_ms {
-            builder = builder.timeout(milliseconds(timeout)?);
+            builder = builder.timeout(milliseconds("timeoutMs", timeout)?);
         }
         if let Some(universe) = self.universe_domain {
             builder = builder.universe_domain(universe);
@@ -84,16 +101,29 @@ impl TryFrom<NativeConnectOptions> for ConnectOptions {
         let mut options = ConnectOptions::new();
         options.auth_mode = given.auth_mode.map(|mode| mode.parse()).transpose()?;
         options.ip_type = given.ip_type.map(|ip_type| ip_type.parse()).transpose()?;
-        options.timeout = given.timeout_ms.map(milliseconds).transpose()?;
+        options.timeout = given
+            .timeout_ms
+            .map(|timeout| milliseconds("timeoutMs", timeout))
+            .transpose()?;
         Ok(options)
     }
 }
 
-fn milliseconds(given: f64) -> Result<Duration> {
+fn dns_server(text: &str) -> Result<SocketAddr> {
+    let address = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+    address.or_else(|_| text.parse()).map_err(|_| {
+        Error::new(
+            ErrorKind::Config,
+            format!("dnsServers: {text:?} is no address, as 192.0.2.53 or 192.0.2.53:53 is"),
+        )
+    })
+}
+
+fn milliseconds(option: &str, given: f64) -> Result<Duration> {
     Duration::try_from_secs_f64(given / 1000.0).map_err(|cause| {
         Error::new(
             ErrorKind::Config,
-            format!("timeoutMs {given} is no length of time"),
+            format!("{option} {given} is no length of time"),
         )
         .with_source(cause)
     })

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use napi::Env;
-use napi::bindgen_prelude::Function;
+use napi::bindgen_prelude::{Function, Object};
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi_derive::napi;
 
-use crate::error::{Outcome, finished, thrown};
+use crate::error::{Outcome, finished, thrown, to_js};
 use crate::runtime;
 
 /// A lazily dialed connection.
@@ -49,6 +49,12 @@ impl Pair {
             done.call(outcome, ThreadsafeFunctionCallMode::NonBlocking);
         });
         Ok(())
+    }
+
+    /// Why the session ended, once the client end has read its end; null for an ordinary goodbye.
+    #[napi]
+    pub fn failure<'env>(&self, env: &'env Env) -> napi::Result<Option<Object<'env>>> {
+        self.0.failure().map(|error| to_js(env, &error)).transpose()
     }
 
     /// Ends a dial in flight, and closes the client end if nobody adopted it.
