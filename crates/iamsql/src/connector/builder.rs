@@ -9,7 +9,7 @@ use reqwest::header::HeaderValue;
 use rustix::process::geteuid;
 
 use crate::connector::{Connector, Defaults};
-use crate::control::credentials::{Credentials, no_login_token, resolve};
+use crate::control::credentials::{Credentials, resolve};
 use crate::control::endpoint::{EndpointOptions, Endpoints};
 use crate::control::engine::EngineSpec;
 use crate::control::environment::{self, Environment};
@@ -212,19 +212,19 @@ impl ConnectorBuilder {
             &environment,
             &mut sharing,
         )?;
-        if self.iam_auth == Some(true) && !credentials.can_log_in() {
-            return Err(no_login_token());
+        if self.iam_auth == Some(true) {
+            credentials.check_login()?;
         }
         let user_agent = user_agent(self.user_agent.as_deref())?;
         let quota_project = self
             .quota_project
             .as_deref()
             .filter(|project| !project.is_empty())
-            .or_else(|| environment.text(environment::QUOTA_PROJECT))
+            .or(environment.text(environment::QUOTA_PROJECT)?)
             .or(credentials.quota_project.as_deref())
             .map(quota_project)
             .transpose()?;
-        for (name, value) in environment.iter() {
+        for (name, value) in environment.read() {
             sharing.add(name, value.as_encoded_bytes());
         }
         sharing.add("endpoints", format!("{endpoints:?}"));

@@ -4,10 +4,15 @@ mod answer;
 mod application_default;
 mod authorized_user;
 mod caller;
+mod external_account;
 mod file;
 mod fixed;
+mod gcloud;
+#[cfg(feature = "google-cloud-auth")]
 mod google;
+mod impersonated;
 mod metadata;
+mod program;
 mod resolve;
 mod service_account;
 mod token;
@@ -24,7 +29,6 @@ use crate::control::http::patience::Patience;
 use crate::error::Result;
 use crate::secret::Secret;
 
-pub(crate) use fixed::no_login_token;
 pub(crate) use resolve::{Resolved, resolve};
 pub use token::{Scope, Token};
 pub(crate) use tokens::{Login, Tokens, is_principal_switch};
@@ -41,8 +45,17 @@ pub(crate) enum Choice {
     ApplicationDefault,
     File(PathBuf),
     Json(Secret),
-    Fixed { api: Secret, login: Option<Secret> },
+    Fixed {
+        api: Secret,
+        login: Option<Secret>,
+    },
+    Gcloud,
     Caller(Arc<dyn TokenSource>),
+    Impersonated {
+        base: Box<Choice>,
+        target: String,
+        delegates: Vec<String>,
+    },
 }
 
 impl Credentials {
@@ -52,7 +65,11 @@ impl Credentials {
         Credentials(Choice::ApplicationDefault)
     }
 
-    /// A credential file: service-account key, authorized user, external account or impersonation.
+    /// A credential file: service-account key, authorized user (also of a workforce pool), external account or
+    /// impersonated service account.
+    ///
+    /// An external account's own token may come from a file, a URL, a program or AWS; it is read anew for each exchange. A
+    /// program runs only with `GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1`, without a shell, from an absolute path.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Credentials(Choice::File(path.into()))
     }
@@ -67,6 +84,51 @@ impl Credentials {
     /// They are used until Google refuses them; nothing renews them.
     pub fn token(api: Secret, login: Option<Secret>) -> Self {
         Credentials(Choice::Fixed { api, login })
+    }
+
+    /// Whoever is logged in to gcloud, by `gcloud config config-helper`: to call the APIs, or as the base of
+    /// [`impersonate`](Self::impersonate).
+    ///
+    /// Its token cannot be narrowed, so it never logs in to a database itself. The program is looked for in the absolute
+    /// directories of `PATH`, and run only if nobody but root and you could have put it there; it gets 30 s and 64 KiB.
+    pub fn gcloud() -> Self {
+        Credentials(Choice::Gcloud)
+    }
+
+    /// The service account `target`, for which these credentials may speak.
+    ///
+    /// With `delegates`, in the order from these credentials to the target: each may speak for the next, and the last for the
+    /// target. Everybody needs `roles/iam.serviceAccountTokenCreator` on the next. API and login tokens are asked for
+    /// separately, each with its own scope; the principal is the target.
+    ///
+    /// ```
+    /// use iamsql::Credentials;
+    ///
+    /// let credentials = Credentials::application_default()
+    ///     .impersonate("app@your-project-id.iam.gserviceaccount.com", ["deployer@your-project-id.iam.gserviceaccount.com"]);
+    /// # drop(credentials);
+    /// ```
+    pub fn impersonate(
+        self,
+        target: impl Into<String>,
+        delegates: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        Credentials(Choice::Impersonated {
+            base: Box::new(self.0),
+            target: target.into(),
+            delegates: delegates.into_iter().map(Into::into).collect(),
+        })
+    }
+
+    /// A credential of the crate `google-cloud-auth`, with the scopes that it was built with.
+    ///
+    /// It cannot be narrowed. So that a database login carries less, give another one, built with the login scope, to
+    /// [`login_credentials`](crate::ConnectorBuilder::login_credentials). Connectors share it only if they were made with
+    /// clones of the same `Credentials`. It asks Google in its own way: deadline and retries are ours, but neither are
+    /// proxies, redirects nor the check of its addresses.
+    #[cfg(feature = "google-cloud-auth")]
+    pub fn google(credential: google_cloud_auth::credentials::AccessTokenCredentials) -> Self {
+        Credentials::source(Arc::new(google::GoogleCredential(credential)))
     }
 
     /// Tokens from code of yours. Connectors share a source only if it is the same `Arc`.
@@ -88,7 +150,9 @@ impl fmt::Debug for Credentials {
             Choice::File(_) => "Credentials(file)",
             Choice::Json(_) => "Credentials(json)",
             Choice::Fixed { .. } => "Credentials(token)",
+            Choice::Gcloud => "Credentials(gcloud)",
             Choice::Caller(_) => "Credentials(source)",
+            Choice::Impersonated { .. } => "Credentials(impersonated)",
         })
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Everything that carries a token goes by https, or by http to this machine or the metadata server.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::{Host, Url};
 
 use crate::control::environment::{self, Environment};
@@ -37,12 +38,13 @@ pub(crate) struct EndpointOptions {
 impl Endpoints {
     pub(crate) fn resolve(options: &EndpointOptions, environment: &Environment) -> Result<Self> {
         let universe = universe(options, environment)?;
+        let allow_remote = environment.is_on(environment::EMULATOR_ALLOW_REMOTE)?;
         let emulator = options
             .emulator_host
             .as_deref()
             .filter(|host| !host.is_empty())
-            .or_else(|| environment.text(environment::EMULATOR_HOST))
-            .map(|host| emulator(host, environment.is_on(environment::EMULATOR_ALLOW_REMOTE)))
+            .or(environment.text(environment::EMULATOR_HOST)?)
+            .map(|host| emulator(host, allow_remote))
             .transpose()?;
         let admin = match (&options.admin, &emulator) {
             (Some(endpoint), _) => Endpoint::parse("the Admin API endpoint", endpoint)?,
@@ -58,7 +60,7 @@ impl Endpoints {
                 Endpoint::parse("the universe", &format!("https://alloydb.{universe}"))?
             }
         };
-        let metadata = match (&emulator, environment.text(environment::METADATA_HOST)) {
+        let metadata = match (&emulator, environment.text(environment::METADATA_HOST)?) {
             (Some(emulator), _) => emulator.clone(),
             (None, Some(host)) => metadata(host)?,
             (None, None) => metadata(METADATA_HOST)?,
@@ -74,7 +76,7 @@ impl Endpoints {
             metadata,
             tokeninfo,
             universe,
-            custom_token_urls: environment.is_on(environment::ALLOW_CUSTOM_TOKEN_URLS),
+            custom_token_urls: environment.is_on(environment::ALLOW_CUSTOM_TOKEN_URLS)?,
             emulator,
         })
     }
@@ -105,6 +107,57 @@ impl Endpoints {
     }
 }
 
+impl Endpoints {
+    /// Where a token of the service account `email` is asked for by whoever may speak for it.
+    pub(crate) fn impersonation(&self, email: &str) -> Result<Endpoint> {
+        let base = match &self.emulator {
+            Some(emulator) => emulator.clone(),
+            None => {
+                let text = format!("https://iamcredentials.{}", self.universe);
+                Endpoint::parse("the universe", &text)?
+            }
+        };
+        let email = utf8_percent_encode(email, PATH_SEGMENT);
+        Ok(base.join(&format!(
+            "/v1/projects/-/serviceAccounts/{email}:generateAccessToken"
+        )))
+    }
+
+    /// Accepts the URL at which an external account's own token is to be had.
+    ///
+    /// Nothing of Google's goes there, but what comes back is a secret: https to anywhere, http on this machine or to the
+    /// metadata server. Under an emulator nothing else than the emulator.
+    pub(crate) fn subject_url(&self, field: &str, text: &str) -> Result<Endpoint> {
+        let endpoint = Endpoint::parse_with_query(field, text)?;
+        match &self.emulator {
+            Some(emulator) if !endpoint.has_origin_of(emulator) => Err(not_for_the_emulator(field)),
+            _ => Ok(endpoint),
+        }
+    }
+
+    /// Accepts the URL of an AWS machine's metadata server, which no other host may stand in for but the emulator or,
+    /// where custom URLs were allowed, this machine.
+    pub(crate) fn aws_url(&self, field: &str, text: &str) -> Result<Endpoint> {
+        let url = Url::parse(text).ok().filter(Url::has_host);
+        let is_aws = url.as_ref().is_some_and(|url| {
+            let host = url.host_str().unwrap_or_default();
+            url.scheme() == "http" && AWS_METADATA_HOSTS.contains(&host) && url.port().is_none()
+        });
+        match url {
+            Some(url) if is_aws && self.emulator.is_none() => Ok(Endpoint(url)),
+            Some(url)
+                if self.emulator.is_some() || (self.custom_token_urls && is_loopback(&url)) =>
+            {
+                self.subject_url(field, text)
+            }
+            _ => Err(Error::config(format!(
+                "{field} of the credentials is {:?}, and an AWS machine's metadata server is at 169.254.169.254",
+                foreign(text)
+            ))),
+        }
+    }
+}
+
 /// An address that may receive secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint(Url);
@@ -112,6 +165,18 @@ pub(crate) struct Endpoint(Url);
 impl Endpoint {
     /// Reads a URL; `what` names it in errors.
     pub(crate) fn parse(what: &str, text: &str) -> Result<Self> {
+        let endpoint = Endpoint::parse_with_query(what, text)?;
+        match endpoint.0.query() {
+            None => Ok(endpoint),
+            Some(_) => Err(Error::config(format!(
+                "{what} {:?} has a query",
+                foreign(text)
+            ))),
+        }
+    }
+
+    /// Reads a URL that may carry parameters.
+    fn parse_with_query(what: &str, text: &str) -> Result<Self> {
         let malformed = |why: &str| {
             Error::config(format!("{what} {:?} {why}", foreign(text)))
                 .with_advice("give a URL such as https://sqladmin.googleapis.com")
@@ -120,8 +185,8 @@ impl Endpoint {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(Error::config(format!("{what} holds a user or password")));
         }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(malformed("has a query or fragment"));
+        if url.fragment().is_some() {
+            return Err(malformed("has a fragment"));
         }
         match url.scheme() {
             "https" if url.has_host() => Ok(Endpoint(url)),
@@ -197,7 +262,7 @@ fn universe(options: &EndpointOptions, environment: &Environment) -> Result<Stri
         .universe
         .as_deref()
         .filter(|universe| !universe.is_empty())
-        .or_else(|| environment.text(environment::UNIVERSE))
+        .or(environment.text(environment::UNIVERSE)?)
         .unwrap_or(GOOGLE);
     let universe = given.to_ascii_lowercase();
     let is_domain = universe.contains('.')
@@ -267,6 +332,13 @@ pub(crate) const GOOGLE: &str = "googleapis.com";
 const ACCOUNTS: &str = "accounts.google.com";
 const TOKENINFO: &str = "https://oauth2.googleapis.com/tokeninfo";
 const METADATA_HOST: &str = "metadata.google.internal";
+const AWS_METADATA_HOSTS: [&str; 2] = ["169.254.169.254", "[fd00:ec2::254]"];
+/// What a name in a path keeps unencoded.
+const PATH_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'@');
 const METADATA_HOSTS: [&str; 3] = [METADATA_HOST, "169.254.169.254", "[fd20:ce::254]"];
 
 #[cfg(test)]

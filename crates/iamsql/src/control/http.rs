@@ -7,6 +7,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Proxy};
 use time::OffsetDateTime;
@@ -247,6 +249,13 @@ impl Call {
         self
     }
 
+    pub(crate) fn put(service: &'static str, endpoint: Endpoint, limit: Duration) -> Self {
+        Call {
+            method: Method::PUT,
+            ..Call::get(service, endpoint, limit)
+        }
+    }
+
     fn failed(&self, how: &str) -> Error {
         let origin = self.endpoint.origin();
         Error::new(
@@ -275,6 +284,16 @@ pub(crate) fn bearer(token: &Secret) -> Result<HeaderValue> {
             "the access token holds characters that no token has",
         )
     })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// `Authorization: Basic …` for a client of an OAuth service, as shy as [`bearer`].
+pub(crate) fn basic(client: &str, secret: &Secret) -> Result<HeaderValue> {
+    let pair = zeroize::Zeroizing::new(format!("{client}:{}", secret.expose()));
+    let encoded = Secret::new(STANDARD.encode(pair.as_bytes()));
+    let mut value = HeaderValue::from_str(&format!("Basic {}", encoded.expose()))
+        .map_err(|_| Error::config("a client's name and secret cannot be encoded"))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -309,10 +328,15 @@ fn unusable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
 
 /// `HTTPS_PROXY` or `ALL_PROXY`, with `NO_PROXY`: for https only, and never for this machine.
 fn proxy(environment: &Environment) -> Result<Option<Proxy>> {
-    let Some((name, text)) = environment::PROXIES
-        .into_iter()
-        .find_map(|name| Some((name, environment.text(name)?)))
-    else {
+    let first = |names: &'static [&'static str]| {
+        let set = |name: &&'static str| Ok(environment.text(name)?.map(|text| (*name, text)));
+        names
+            .iter()
+            .map(set)
+            .find_map(Result::transpose)
+            .transpose()
+    };
+    let Some((name, text)) = first(&environment::PROXIES)? else {
         return Ok(None);
     };
     let text = match text.contains("://") {
@@ -324,10 +348,8 @@ fn proxy(environment: &Environment) -> Result<Option<Proxy>> {
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
         .ok_or_else(|| Error::config(format!("{name} is not a proxy's URL")))?;
-    let exceptions = environment::PROXY_EXCEPTIONS
-        .into_iter()
-        .find_map(|name| environment.text(name))
-        .and_then(reqwest::NoProxy::from_string);
+    let exceptions = first(&environment::PROXY_EXCEPTIONS)?
+        .and_then(|(_, exceptions)| reqwest::NoProxy::from_string(exceptions));
     let proxy = Proxy::custom(move |target| {
         (target.scheme() == "https" && !is_loopback(target)).then(|| url.clone())
     });

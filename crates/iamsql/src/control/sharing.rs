@@ -1,5 +1,6 @@
 //! What decides whether two connectors may share an engine: a digest of identity and destination.
 
+use std::ffi::OsStr;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -27,6 +28,16 @@ impl Sharing {
             // With their lengths, so that no two different lists read the same.
             self.digest.update((part.len() as u64).to_be_bytes());
             self.digest.update(part);
+        }
+    }
+
+    /// All variables that a program is run with: who it speaks for is decided by those that it reads.
+    pub(crate) fn add_variables<'a>(
+        &mut self,
+        variables: impl Iterator<Item = (&'a str, &'a OsStr)>,
+    ) {
+        for (name, value) in variables {
+            self.add(name, value.as_encoded_bytes());
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use reqwest::header::AUTHORIZATION;
 use serde::Deserialize;
 
 use crate::control::clock::Clock;
@@ -12,7 +13,7 @@ use crate::control::credentials::tokeninfo::Tokeninfo;
 use crate::control::credentials::{Source, answer};
 use crate::control::endpoint::{Endpoint, Endpoints};
 use crate::control::http::patience::Patience;
-use crate::control::http::{Answer, Call, Http};
+use crate::control::http::{Answer, Call, Http, basic};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 
@@ -23,6 +24,8 @@ pub(super) struct UserFile {
     client_secret: Secret,
     refresh_token: Secret,
     token_endpoint: Endpoint,
+    /// Of a workforce pool, whose token service wants the client in a header and knows no tokeninfo.
+    external: bool,
 }
 
 impl UserFile {
@@ -49,6 +52,35 @@ impl UserFile {
             client_secret: Secret::new(file.client_secret),
             refresh_token: Secret::new(file.refresh_token),
             token_endpoint: endpoints.token_url("token_uri", &token_uri)?,
+            external: false,
+        })
+    }
+
+    /// What `gcloud auth application-default login --login-config` leaves of a human of another identity provider.
+    pub(super) fn external(json: &serde_json::Value, endpoints: &Endpoints) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct File {
+            client_id: String,
+            client_secret: String,
+            refresh_token: String,
+            token_url: Option<String>,
+        }
+        let file = File::deserialize(json).map_err(|_| {
+            Error::new(
+                ErrorKind::Credentials,
+                "the external user credentials lack client_id, client_secret or refresh_token",
+            )
+        })?;
+        let token_url = match &file.token_url {
+            Some(url) => url.clone(),
+            None => format!("https://sts.{}/v1/oauthtoken", endpoints.universe),
+        };
+        Ok(UserFile {
+            client_id: file.client_id,
+            client_secret: Secret::new(file.client_secret),
+            refresh_token: Secret::new(file.refresh_token),
+            token_endpoint: endpoints.token_url("token_url", &token_url)?,
+            external: true,
         })
     }
 }
@@ -75,7 +107,7 @@ impl Source for AuthorizedUser {
     }
 
     async fn principal(&self, patience: &Patience) -> Result<Option<String>> {
-        let Some(tokeninfo) = &self.tokeninfo else {
+        let Some(tokeninfo) = self.tokeninfo.as_ref().filter(|_| !self.file.external) else {
             return Ok(None);
         };
         // Only the whole grant carries the right to know the e-mail address.
@@ -86,14 +118,22 @@ impl Source for AuthorizedUser {
 
 impl AuthorizedUser {
     async fn grant(&self, scope: Option<Scope>, patience: &Patience) -> Result<Token> {
+        let file = &self.file;
         let mut fields = vec![
             ("grant_type", "refresh_token"),
-            ("client_id", &self.file.client_id),
-            ("client_secret", self.file.client_secret.expose()),
-            ("refresh_token", self.file.refresh_token.expose()),
+            ("refresh_token", file.refresh_token.expose()),
         ];
+        if !file.external {
+            fields.extend([
+                ("client_id", file.client_id.as_str()),
+                ("client_secret", file.client_secret.expose()),
+            ]);
+        }
         fields.extend(scope.map(|scope| ("scope", scope.url())));
-        let call = Call::post_form(SERVICE, self.file.token_endpoint.clone(), LIMIT, &fields);
+        let mut call = Call::post_form(SERVICE, file.token_endpoint.clone(), LIMIT, &fields);
+        if file.external {
+            call = call.header(AUTHORIZATION, basic(&file.client_id, &file.client_secret)?);
+        }
         let granted = self.http.call(&call, patience, &describe).await?;
         answer::token(&granted, SERVICE, self.clock.now())
     }

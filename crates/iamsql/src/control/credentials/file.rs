@@ -7,8 +7,11 @@ use std::path::Path;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::control::credentials::authorized_user::UserFile;
-use crate::control::credentials::google::GoogleFile;
+use crate::control::credentials::Source;
+use crate::control::credentials::authorized_user::{AuthorizedUser, UserFile};
+use crate::control::credentials::external_account::ExternalAccount;
+use crate::control::credentials::impersonated::Impersonation;
+use crate::control::credentials::resolve::Maker;
 use crate::control::credentials::service_account::ServiceAccountKey;
 use crate::control::endpoint::Endpoints;
 use crate::control::environment::Environment;
@@ -20,7 +23,11 @@ use crate::secret::foreign;
 pub(super) enum FilePlan {
     ServiceAccount(ServiceAccountKey),
     AuthorizedUser(UserFile),
-    Google(GoogleFile),
+    ExternalAccount(Box<ExternalAccount>),
+    Impersonated {
+        base: Box<FilePlan>,
+        how: Impersonation,
+    },
 }
 
 /// A checked credential file.
@@ -69,15 +76,28 @@ pub(super) fn parse(
         ));
     }
     let plan = match text(&json, "type") {
+        Some("impersonated_service_account") => impersonated(&json, endpoints, environment)?,
+        _ => own(&json, endpoints, environment)?,
+    };
+    Ok(ReadFile {
+        plan,
+        quota_project: text(&json, "quota_project_id").map(str::to_owned),
+    })
+}
+
+/// A file that speaks for itself.
+fn own(json: &Value, endpoints: &Endpoints, environment: &Environment) -> Result<FilePlan> {
+    Ok(match text(json, "type") {
         Some("service_account") => {
-            FilePlan::ServiceAccount(ServiceAccountKey::read(&json, endpoints)?)
+            FilePlan::ServiceAccount(ServiceAccountKey::read(json, endpoints)?)
         }
-        Some("authorized_user") => FilePlan::AuthorizedUser(UserFile::read(&json, endpoints)?),
+        Some("authorized_user") => FilePlan::AuthorizedUser(UserFile::read(json, endpoints)?),
+        Some("external_account_authorized_user") => {
+            FilePlan::AuthorizedUser(UserFile::external(json, endpoints)?)
+        }
         Some("external_account") => {
-            FilePlan::Google(GoogleFile::external_account(&json, endpoints, environment)?)
-        }
-        Some("impersonated_service_account") => {
-            FilePlan::Google(GoogleFile::impersonated(&json, endpoints, environment)?)
+            let account = ExternalAccount::read(json, endpoints, environment)?;
+            FilePlan::ExternalAccount(Box::new(account))
         }
         Some(other) => {
             return Err(unusable(&format!(
@@ -86,11 +106,49 @@ pub(super) fn parse(
             )));
         }
         None => return Err(unusable("names no type")),
-    };
-    Ok(ReadFile {
-        plan,
-        quota_project: text(&json, "quota_project_id").map(str::to_owned),
     })
+}
+
+/// A file that speaks for a service account, through the credentials inside it.
+fn impersonated(
+    json: &Value,
+    endpoints: &Endpoints,
+    environment: &Environment,
+) -> Result<FilePlan> {
+    let source = json
+        .get("source_credentials")
+        .ok_or_else(|| unusable("lacks source_credentials"))?;
+    Ok(FilePlan::Impersonated {
+        how: Impersonation::read(json, endpoints)?
+            .ok_or_else(|| unusable("lacks service_account_impersonation_url"))?,
+        base: Box::new(own(source, endpoints, environment)?),
+    })
+}
+
+impl FilePlan {
+    /// Whether a program is run, so that every variable decides who it will be.
+    pub(super) fn runs_a_program(&self) -> bool {
+        match self {
+            FilePlan::ExternalAccount(account) => account.runs_a_program(),
+            FilePlan::Impersonated { base, .. } => base.runs_a_program(),
+            _ => false,
+        }
+    }
+
+    pub(super) fn open(self, maker: &Maker<'_>) -> Result<Box<dyn Source>> {
+        let (http, clock) = (maker.http.clone(), maker.clock.clone());
+        Ok(match self {
+            FilePlan::ServiceAccount(key) => Box::new(key.open(http, clock)?),
+            FilePlan::AuthorizedUser(file) => Box::new(AuthorizedUser {
+                file,
+                http,
+                clock,
+                tokeninfo: maker.tokeninfo.cloned(),
+            }),
+            FilePlan::ExternalAccount(account) => account.open(maker),
+            FilePlan::Impersonated { base, how } => Box::new(how.open(base.open(maker)?, maker)),
+        })
+    }
 }
 
 fn text<'a>(json: &'a Value, field: &str) -> Option<&'a str> {

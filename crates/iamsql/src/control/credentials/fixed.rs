@@ -36,7 +36,7 @@ impl Source for Fixed {
 }
 
 /// The API token is never used as a login: whoever gave only one may not have meant that.
-pub(crate) fn no_login_token() -> Error {
+pub(super) fn no_login_token() -> Error {
     Error::config("IAM login needs a login token besides the API token").with_advice(
         "pass the output of `gcloud sql generate-login-token` as the login token, or let iamsql find your credentials",
     )

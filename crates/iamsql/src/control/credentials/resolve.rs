@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::control::clock::Clock;
 use crate::control::credentials::application_default::{self, Found};
-use crate::control::credentials::authorized_user::AuthorizedUser;
 use crate::control::credentials::caller::Caller;
 use crate::control::credentials::file::{self, FilePlan};
-use crate::control::credentials::fixed::Fixed;
+use crate::control::credentials::fixed::{Fixed, no_login_token};
+use crate::control::credentials::gcloud::{self, Gcloud};
+use crate::control::credentials::impersonated::Impersonation;
 use crate::control::credentials::metadata::{Metadata, Universe};
 use crate::control::credentials::tokeninfo::Tokeninfo;
 use crate::control::credentials::{Choice, Credentials, Source, TokenSource};
@@ -35,7 +36,9 @@ enum Plan {
     Metadata,
     File(FilePlan),
     Fixed { api: Secret, login: Option<Secret> },
+    Gcloud(Gcloud),
     Caller(Arc<dyn TokenSource>),
+    Impersonated { base: Box<Plan>, how: Impersonation },
 }
 
 /// What the sources of one engine are made with.
@@ -55,12 +58,12 @@ pub(crate) fn resolve(
     environment: &Environment,
     sharing: &mut Sharing,
 ) -> Result<Resolved> {
-    let (plan, quota_project) = choose(credentials, endpoints, environment, sharing)?;
+    let (plan, quota_project) = choose(&credentials.0, endpoints, environment, sharing)?;
     sharing.add("login scope", format!("{login_scope:?}"));
     let login = login
         .map(|login| {
             sharing.add("login", "another");
-            choose(login, endpoints, environment, sharing)
+            choose(&login.0, endpoints, environment, sharing)
         })
         .transpose()?
         .map(|(plan, _)| plan);
@@ -74,12 +77,12 @@ pub(crate) fn resolve(
 
 /// A source, and the project that its file wants charged.
 fn choose(
-    credentials: &Credentials,
+    choice: &Choice,
     endpoints: &Endpoints,
     environment: &Environment,
     sharing: &mut Sharing,
 ) -> Result<(Plan, Option<String>)> {
-    let plan = match &credentials.0 {
+    let plan = match choice {
         Choice::ApplicationDefault => match application_default::find(environment) {
             Found::Named(path) => {
                 let bytes = file::bytes(&path)?;
@@ -117,6 +120,28 @@ fn choose(
                 login: login.clone(),
             }
         }
+        Choice::Gcloud => {
+            if endpoints.emulator.is_some() {
+                return Err(not_for_the_emulator("the login of gcloud"));
+            }
+            sharing.add("source", "gcloud");
+            sharing.add_variables(environment.all());
+            Plan::Gcloud(Gcloud::find(environment, &endpoints.universe)?)
+        }
+        Choice::Impersonated {
+            base,
+            target,
+            delegates,
+        } => {
+            let how = Impersonation::of(target, delegates, endpoints)?;
+            sharing.add("impersonated", how.identity());
+            let (base, quota_project) = choose(base, endpoints, environment, sharing)?;
+            let plan = Plan::Impersonated {
+                base: Box::new(base),
+                how,
+            };
+            return Ok((plan, quota_project));
+        }
         Choice::Caller(source) => {
             if endpoints.emulator.is_some() {
                 return Err(not_for_the_emulator("the token source"));
@@ -137,16 +162,20 @@ fn from_file(
     let read = file::parse(bytes, endpoints, environment)?;
     sharing.add("source", "file");
     sharing.add("file", bytes);
+    if read.plan.runs_a_program() {
+        sharing.add_variables(environment.all());
+    }
     Ok((Plan::File(read.plan), read.quota_project))
 }
 
 impl Resolved {
-    /// Whether a login token can come of it at all.
-    pub(crate) fn can_log_in(&self) -> bool {
-        !matches!(
-            self.login.as_ref().unwrap_or(&self.plan),
-            Plan::Fixed { login: None, .. }
-        )
+    /// Refuses what no login token can come of.
+    pub(crate) fn check_login(&self) -> Result<()> {
+        match self.login.as_ref().unwrap_or(&self.plan) {
+            Plan::Fixed { login: None, .. } => Err(no_login_token()),
+            Plan::Gcloud(_) => Err(gcloud::no_login()),
+            _ => Ok(()),
+        }
     }
 
     /// Makes the source, on the engine's side.
@@ -163,7 +192,6 @@ impl Resolved {
 impl Plan {
     fn open(&self, maker: &Maker<'_>) -> Result<Box<dyn Source>> {
         let (http, clock) = (maker.http, maker.clock);
-        let tokeninfo = maker.tokeninfo.cloned();
         Ok(match self.clone() {
             Plan::Metadata => Box::new(Metadata {
                 http: http.clone(),
@@ -172,22 +200,15 @@ impl Plan {
                 emulated: maker.endpoints.emulator.is_some(),
                 universe: Universe::to_confirm(&maker.endpoints.universe),
             }),
-            Plan::File(FilePlan::ServiceAccount(key)) => {
-                Box::new(key.open(http.clone(), clock.clone())?)
-            }
-            Plan::File(FilePlan::AuthorizedUser(file)) => Box::new(AuthorizedUser {
-                file,
-                http: http.clone(),
-                clock: clock.clone(),
-                tokeninfo,
-            }),
-            Plan::File(FilePlan::Google(file)) => Box::new(file),
+            Plan::File(plan) => plan.open(maker)?,
             Plan::Fixed { api, login } => Box::new(Fixed {
                 api,
                 login,
-                tokeninfo,
+                tokeninfo: maker.tokeninfo.cloned(),
             }),
+            Plan::Gcloud(gcloud) => Box::new(gcloud),
             Plan::Caller(source) => Box::new(Caller(source)),
+            Plan::Impersonated { base, how } => Box::new(how.open(base.open(maker)?, maker)),
         })
     }
 }

@@ -95,6 +95,12 @@ impl Token {
         self.broad
     }
 
+    /// The same token, now that Google has said what it may do.
+    pub(crate) fn known_as(mut self, broad: bool) -> Self {
+        self.broad = broad;
+        self
+    }
+
     pub(crate) fn is_unusable_at(&self, now: SystemTime) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }

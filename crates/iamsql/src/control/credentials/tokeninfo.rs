@@ -25,8 +25,8 @@ pub(super) struct Tokeninfo {
 pub(super) struct Known {
     pub(super) expires: Option<SystemTime>,
     pub(super) email: Option<String>,
-    /// It can do more than log in to databases.
-    pub(super) is_broad: bool,
+    /// Whether it can do more than log in to databases.
+    pub(super) is_broad: Option<bool>,
 }
 
 impl Tokeninfo {
@@ -74,7 +74,7 @@ fn read(body: &[u8], now: SystemTime) -> Result<Known> {
     Ok(Known {
         expires: seconds.map(|seconds| expiry(now, seconds)),
         email: body.email.filter(|email| !email.is_empty()),
-        is_broad: body.scope.is_some_and(|scopes| {
+        is_broad: body.scope.map(|scopes| {
             let administers = |scope| BROAD.iter().any(|broad| broad.url() == scope);
             scopes.split_ascii_whitespace().any(administers)
         }),
@@ -110,6 +110,7 @@ mod tests {
             read(body.as_bytes(), SystemTime::UNIX_EPOCH)
                 .unwrap()
                 .is_broad
+                .unwrap()
         };
         assert!(is_broad(Scope::CloudPlatform.url()));
         assert!(is_broad(Scope::Api.url()));

@@ -264,16 +264,9 @@ impl Tokens {
             return Ok(());
         };
         match pinned {
-            Some(pinned) if pinned.principal != principal => Err(Error::new(
-                ErrorKind::Credentials,
-                format!(
-                    "the credentials were those of {}, and are now those of {}",
-                    foreign(&pinned.principal),
-                    foreign(principal)
-                ),
-            )
-            .with_advice("make a new connector for the other principal")
-            .with_source(PrincipalSwitched)),
+            Some(pinned) if pinned.principal != principal => {
+                Err(principal_switched(&pinned.principal, principal))
+            }
             Some(pinned) => {
                 pinned.checked = self.clock.now();
                 Ok(())
@@ -302,8 +295,8 @@ impl Tokens {
                 }
                 let expires = known.expires.unwrap_or(assumed);
                 let token = match known.is_broad {
-                    true => token.broad(),
-                    false => token,
+                    Some(broad) => token.known_as(broad),
+                    None => token,
                 };
                 Ok((token.expires_at(expires), expires))
             }
@@ -344,6 +337,20 @@ impl Login {
             Login::Password(_) => PASSWORD_MARGIN,
         }
     }
+}
+
+/// A source is one principal for life: the error where it becomes another.
+pub(super) fn principal_switched(before: &str, now: &str) -> Error {
+    Error::new(
+        ErrorKind::Credentials,
+        format!(
+            "the credentials were those of {}, and are now those of {}",
+            foreign(before),
+            foreign(now)
+        ),
+    )
+    .with_advice("make a new connector for the other principal")
+    .with_source(PrincipalSwitched)
 }
 
 /// Why a certificate of this source must not be used any more.
