@@ -312,6 +312,7 @@ async fn an_aws_machine_signs_with_the_role_that_its_metadata_server_tells_in_a_
 #[tokio::test]
 async fn aws_keys_in_variables_ask_no_metadata_server_and_are_part_of_the_identity() {
     let google = Google::start();
+    let mut open = Vec::new();
     for id in ["AKIAONE", "AKIAONE", "AKIATWO"] {
         let environment = custom()
             .with("AWS_DEFAULT_REGION", "us-gov-west-1")
@@ -322,6 +323,7 @@ async fn aws_keys_in_variables_ask_no_metadata_server_and_are_part_of_the_identi
             .await
             .unwrap();
         connector.database_version(INSTANCE).await.unwrap();
+        open.push(connector);
     }
     assert!(google.to("/latest").is_empty());
     let ids: Vec<_> = google
@@ -466,12 +468,6 @@ async fn whoever_may_not_speak_for_the_target_is_told_what_to_grant() {
 #[tokio::test]
 async fn a_base_token_that_iam_refuses_is_replaced_once() {
     let google = Google::start();
-    let mut refused = false;
-    google.script(move |request| {
-        let first =
-            request.path.contains(":generateAccessToken") && !std::mem::replace(&mut refused, true);
-        first.then(|| Reply::of(401, ""))
-    });
     google.script({
         let mut tries = 0;
         let mut tokens = 0;

@@ -129,8 +129,9 @@ async fn a_gcloud_that_others_could_have_written_is_refused_at_first_and_later()
     open(0o755);
     let connector = connector(&google, text(directory.path())).await.unwrap();
     open(0o777);
-    let refused = connector.database_version(INSTANCE).await.unwrap_err();
+    let refused = connector.principal().await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Credentials, "{refused}");
+    assert!(google.requests().is_empty());
     open(0o755);
     connector.database_version(INSTANCE).await.unwrap();
 }

@@ -227,7 +227,7 @@ fn usual(request: &Request) -> Reply {
             200,
             json!({"backendType": "SECOND_GEN", "region": "r", "databaseVersion": "POSTGRES_17",
                 "ipAddresses": [{"type": "PRIMARY", "ipAddress": "127.0.0.1"}],
-                "serverCaCert": {"cert": ""}}),
+                "serverCaCert": {"cert": "-"}}),
         ),
         _ => Reply::of(404, ""),
     }
