@@ -43,6 +43,11 @@ impl Caller {
         self.token.as_ref().map(|token| token.principal.clone())
     }
 
+    /// What the bearer stands for, valid or not.
+    pub(crate) fn token(&self) -> Option<&Token> {
+        self.token.as_ref()
+    }
+
     /// Checks that the token is alive and has one of `scopes`, in the order and words of Google's APIs.
     pub(crate) fn authenticate(&self, world: &World, scopes: &[&str]) -> Result<&Token, ApiError> {
         if self.text.is_none() {

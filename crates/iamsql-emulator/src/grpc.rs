@@ -32,6 +32,7 @@ use crate::alloydb::AlloyDbAdmin;
 use crate::authority::{Authority, KeyKind, issue_endpoint};
 use crate::http::{Line, Peer, turned_away};
 use crate::loopback::grpc_address;
+use crate::sqldata::SqlDataService;
 use crate::world::World;
 
 pub(crate) use self::roots::Roots;
@@ -83,7 +84,7 @@ pub(crate) async fn serve(world: &Arc<World>) -> anyhow::Result<()> {
 
 /// Every service that the port has.
 fn services(world: &Arc<World>) -> Routes {
-    let routes = Routes::new(AlloyDbAdmin::new(world));
+    let routes = Routes::new(AlloyDbAdmin::new(world)).add_service(SqlDataService::new(world));
     let guarded = routes
         .into_axum_router()
         .layer(from_fn_with_state(world.clone(), guard));

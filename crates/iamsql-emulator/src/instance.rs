@@ -79,6 +79,9 @@ pub struct InstanceSpec {
         rename = "certificate_lifetime_ms"
     )]
     pub certificate_lifetime: Option<Duration>,
+    /// The edition, which decides whether the data service reaches the instance. Default [`Edition::Enterprise`]: it does not.
+    #[serde(default)]
+    pub edition: Edition,
     /// Databases to create behind a PostgreSQL instance. Default `mydb`.
     #[serde(default = "default_databases")]
     pub databases: Vec<String>,
@@ -130,6 +133,31 @@ pub enum AddressType {
     Private,
     /// `PSC`: an endpoint of Private Service Connect, known by its DNS name alone.
     Psc,
+}
+
+/// The edition of a Cloud SQL instance, which decides whether the data service (gRPC) reaches it.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Edition {
+    /// `ENTERPRISE`: not reached.
+    #[default]
+    Enterprise,
+    /// `ENTERPRISE_PLUS`: not reached.
+    EnterprisePlus,
+    /// The developer edition: reached.
+    Developer,
+}
+
+impl Edition {
+    /// The edition in the service's words.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Edition::Enterprise => "ENTERPRISE",
+            Edition::EnterprisePlus => "ENTERPRISE_PLUS",
+            Edition::Developer => "DEVELOPER",
+        }
+    }
 }
 
 /// What the server speaks on port 3307.
@@ -259,6 +287,12 @@ impl InstanceSpec {
         self
     }
 
+    /// The edition. Default [`Edition::Enterprise`]; the data service reaches [`Edition::Developer`] alone.
+    pub fn edition(mut self, edition: Edition) -> Self {
+        self.edition = edition;
+        self
+    }
+
     /// Adds a database to create. The first call replaces the default `mydb`.
     pub fn databases<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.databases = names.into_iter().map(Into::into).collect();
@@ -284,6 +318,7 @@ impl InstanceSpec {
             wire: Wire::default(),
             tickets: true,
             certificate_lifetime: None,
+            edition: Edition::default(),
             databases: default_databases(),
         }
     }

@@ -38,6 +38,7 @@ mod principal;
 mod server;
 mod session;
 mod sqladmin;
+mod sqldata;
 mod token;
 mod world;
 
@@ -50,7 +51,7 @@ pub use emulator::{
 };
 pub use faults::{CertificateAlert, DnsCode, Effect, Endpoint, Fault, FaultId, Faults};
 pub use federation::configuration::{ExternalAccount, ExternalSource};
-pub use instance::{AddressType, CaMode, Database, InstanceSpec, Wire};
+pub use instance::{AddressType, CaMode, Database, Edition, InstanceSpec, Wire};
 pub use principal::{Principal, PrincipalKind, Role};
 pub use session::{Session, Sessions};
 

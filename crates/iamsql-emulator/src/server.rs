@@ -2,7 +2,7 @@
 
 mod connection;
 mod counted;
-mod echo;
+pub(crate) mod echo;
 mod fatal;
 mod listener;
 mod tls;
@@ -281,6 +281,11 @@ impl Instance {
 
     pub(crate) fn sessions_end(&self) -> CancellationToken {
         self.read().sessions.clone()
+    }
+
+    /// Completes when the open sessions are to end.
+    pub(crate) async fn sessions_end_now(&self) {
+        self.sessions_end().cancelled_owned().await;
     }
 
     /// Whether a listener has yet to follow the faults up to `version`.

@@ -48,7 +48,7 @@ pub(crate) async fn connect_settings(
         secrets: caller.text.clone().into_iter().collect(),
         shape: Shape::Api,
     };
-    let respond = async || match permitted(&caller, &world, &project, instance.as_deref()) {
+    let respond = async || match may_connect(&caller, &world, &project, instance.as_deref()) {
         Ok(instance) => axum::Json(settings(&world, instance)).into_response(),
         Err(error) => error.into_response(),
     };
@@ -83,7 +83,7 @@ pub(crate) async fn instance_call(
         shape: Shape::Api,
     };
     let respond = async || {
-        let signed = permitted(&caller, &world, &project, instance.as_deref())
+        let signed = may_connect(&caller, &world, &project, instance.as_deref())
             .and_then(|instance| ephemeral_certificate(&world, &caller, instance, request));
         match signed {
             Ok(answer) => axum::Json(answer).into_response(),
@@ -112,7 +112,7 @@ struct CertificateRequest {
 }
 
 /// The checks of both calls, in the order of the real service: token, scope, role, and only then the instance.
-fn permitted<'a>(
+pub(crate) fn may_connect<'a>(
     caller: &Caller,
     world: &World,
     project: &str,

@@ -55,6 +55,8 @@ pub enum Endpoint {
     ConnectSettings,
     /// `POST …:generateEphemeralCert`.
     GenerateEphemeralCert,
+    /// A session of the data service (gRPC).
+    SqlData,
     /// `GET …:resolveConnectSettings`.
     ResolveConnectSettings,
     /// AlloyDB's `GET …/connectionInfo` and `GetConnectionInfo`.
@@ -158,7 +160,7 @@ pub enum Effect {
     },
     /// [`Endpoint::Dns`]: an answer over UDP says that it is cut off, so that the client asks over TCP.
     Truncate,
-    /// [`Endpoint::Tls`]: the connection is reset once this many bytes of application data were sent to the client.
+    /// [`Endpoint::Tls`], [`Endpoint::SqlData`]: the connection is reset once this many bytes of application data were sent to the client.
     ResetAfter {
         /// How many.
         bytes: u64,
@@ -267,19 +269,18 @@ impl Fault {
         );
         let dns = self.endpoint == Endpoint::Dns;
         let exchange = self.endpoint == Endpoint::MetadataExchange;
-        let http = !tcp && !tls && !dns && !exchange;
+        let session = self.endpoint == Endpoint::SqlData;
+        let http = !tcp && !tls && !dns && !exchange && !session;
         let fits = match self.effect {
             Effect::DnsError { .. } | Effect::Truncate => dns,
             Effect::Reset => !dns,
             Effect::Delay { .. } | Effect::Hang => true,
             Effect::Refuse | Effect::BlackHole => tcp,
-            Effect::RefuseCertificate { .. }
-            | Effect::Stall
-            | Effect::Fatal { .. }
-            | Effect::ResetAfter { .. } => tls,
+            Effect::RefuseCertificate { .. } | Effect::Stall | Effect::Fatal { .. } => tls,
+            Effect::ResetAfter { .. } => tls || session,
             Effect::RefuseExchange { .. } => exchange,
             Effect::Status { status, .. } | Effect::EchoSecrets { status } => {
-                http && (200..600).contains(&status)
+                (http || session) && (200..600).contains(&status)
             }
             Effect::Redirect { status, .. } => http && (300..400).contains(&status),
             Effect::Malformed | Effect::ResetMidBody | Effect::Huge { .. } => http || exchange,

@@ -31,6 +31,8 @@ pub(crate) struct Line {
 pub(crate) struct Peer {
     /// Whom the metadata server on this port stands for.
     pub(crate) attached: Option<String>,
+    /// Where the connection comes from.
+    pub(crate) client: Option<SocketAddr>,
     abort: Arc<AtomicBool>,
 }
 
@@ -46,6 +48,7 @@ impl Line {
     pub(crate) fn new(stream: TcpStream) -> Self {
         let peer = Peer {
             attached: None,
+            client: stream.peer_addr().ok(),
             abort: Arc::default(),
         };
         Line { stream, peer }
@@ -64,6 +67,7 @@ impl Listener for Lines {
                     let _ = stream.set_nodelay(true);
                     let peer = Peer {
                         attached: self.attached.clone(),
+                        client: Some(address),
                         abort: Arc::default(),
                     };
                     return (Line { stream, peer }, address);

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::error::ApiError;
 use super::settings::settings;
-use super::{permitted, unknown_path};
+use super::{may_connect, unknown_path};
 use crate::caller::Caller;
 use crate::dns::key;
 use crate::faults::Endpoint;
@@ -45,7 +45,7 @@ pub(crate) async fn resolve(
             None => world.settings.project.clone(),
         };
         let found = checked(name, &region)
-            .and_then(|()| permitted(&caller, &world, &project, instance.as_deref()));
+            .and_then(|()| may_connect(&caller, &world, &project, instance.as_deref()));
         match found {
             Ok(instance) => {
                 let mut answer = settings(&world, instance);

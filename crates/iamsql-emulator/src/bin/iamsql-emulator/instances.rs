@@ -72,6 +72,12 @@ fn settle(text: &str, make: impl FnOnce(&str) -> InstanceSpec) -> Result<Instanc
             "psc-dns" => spec.psc_dns_name(value),
             "legacy-dns" => spec.legacy_dns_name(switch(key, value)?),
             "custom" => spec.custom_name(value),
+            "edition" => {
+                let edition = serde_json::from_value(serde_json::Value::from(value));
+                spec.edition(edition.map_err(|_| {
+                    format!("edition is enterprise, enterprise_plus or developer, not {value:?}")
+                })?)
+            }
             "version" => spec.database_version(value),
             "region" => spec.reported_region(value),
             _ => return Err(format!("an instance has no setting {key:?}")),
