@@ -164,7 +164,9 @@ async function knex(client, given) {
 
 async function sequelize(dialect, { user, password, database }, dialectOptions) {
   const { QueryTypes, Sequelize } = require('sequelize')
-  const db = new Sequelize({ dialect, username: user, password, database, dialectOptions, logging: false, pool: { max: 2 } })
+  // The stand-in for SQL Server does not know the statements with which it would ask for the version.
+  const databaseVersion = dialect === 'mssql' ? '15.0.2000' : undefined
+  const db = new Sequelize({ dialect, databaseVersion, username: user, password, database, dialectOptions, logging: false, pool: { max: 2 } })
   const kind = { mssql: 'sqlserver' }[dialect] ?? dialect
   return finally_(() => db.close(), async () => (await db.query(WHO[kind], { type: QueryTypes.SELECT }))[0].me)
 }
