@@ -1,4 +1,4 @@
-"""Google's Python connector for AlloyDB logs in through the emulator, and is refused where the real service refuses it."""
+"""Google's Python connector for AlloyDB logs in through the emulator, and is refused where the service refuses it."""
 
 from __future__ import annotations
 
