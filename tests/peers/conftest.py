@@ -19,6 +19,7 @@ CAS = "your-project-id:us-central1:cas-postgres"
 ALLOYDB = "projects/my-project/locations/us-central1/clusters/my-alloydb-cluster/instances/my-primary"
 READ_POOL = "projects/my-project/locations/us-central1/clusters/my-alloydb-cluster/instances/my-read-pool"
 NO_IAM_ALLOYDB = "projects/my-project/locations/us-central1/clusters/no-iam/instances/my-primary"
+SQL_SERVER = "your-project-id:us-central1:demo-sqlserver"
 NO_IAM = "your-project-id:us-central1:plain-postgres"
 HUMAN = "jane@example.com"
 SERVICE_ACCOUNT = "cloudsql-client@your-project-id.iam.gserviceaccount.com"
@@ -64,6 +65,7 @@ def emulator() -> Iterator[Emulator]:
             *("--instance", INSTANCE),
             *("--instance", CAS + "?ca=cas"),
             *("--instance", NO_IAM + "?iam=off"),
+            *("--sql-server", SQL_SERVER),
             *("--instance", ALLOYDB + "?address=both&address=psc"),
             *("--instance", READ_POOL + "?address=private"),
             *("--instance", NO_IAM_ALLOYDB + "?iam=off"),

@@ -16,8 +16,9 @@ import google.oauth2.credentials
 import google.oauth2.service_account
 import pg8000.exceptions
 import psycopg
+import pytds
 import pytest
-from conftest import CAS, HUMAN, INSTANCE, NO_IAM, SERVICE_ACCOUNT, Emulator
+from conftest import CAS, HUMAN, INSTANCE, NO_IAM, SERVICE_ACCOUNT, SQL_SERVER, Emulator
 from google.cloud.sql.connector import Connector, RefreshStrategy, create_async_connector
 
 USER = "cloudsql-client@your-project-id.iam"
@@ -215,3 +216,18 @@ def test_a_revoked_certificate_is_refused(connector: Callable[..., Connector], e
     with pytest.raises(Exception, match=r"(?i)revoked|reset|closed|broken pipe|EOF|network error"):
         made.connect(CAS, "pg8000", user=USER, db="mydb")
     assert not emulator.sessions(CAS)[-1]["authenticated"]
+
+
+def test_the_stand_in_for_sql_server_knows_passwords_alone(
+    connector: Callable[..., Connector], emulator: Emulator
+) -> None:
+    made = connector(enable_iam_auth=False)
+    connection = made.connect(SQL_SERVER, "pytds", user=emulator.user, password=emulator.password, db="mydb")
+    cursor = connection.cursor()
+    cursor.execute("SELECT SUSER_SNAME(), DB_NAME(), %s, %s", ("grün", 7))
+    assert cursor.fetchall() == [(emulator.user, "mydb", "grün", 7)]
+    with pytest.raises(pytds.OperationalError, match="'CREATE' is not supported"):
+        cursor.execute("CREATE TABLE t (a int)")
+    connection.close()
+    with pytest.raises(pytds.OperationalError, match="Login failed for user"):
+        made.connect(SQL_SERVER, "pytds", user=emulator.user, password="wrong", db="mydb")

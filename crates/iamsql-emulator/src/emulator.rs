@@ -173,10 +173,10 @@ impl Emulator {
             .await
     }
 
-    /// Adds a built-in database user to the PostgreSQL of all instances, or changes its password.
+    /// Adds a built-in database user to all instances, or changes its password.
     ///
     /// # Errors
-    /// When no instance has a PostgreSQL, or the name is reserved.
+    /// When no instance has a database, or the name is reserved.
     pub async fn add_user(&self, name: &str, password: &str) -> anyhow::Result<()> {
         let (world, name, password) = (self.world.clone(), name.to_string(), password.to_string());
         self.run(async move { world.add_user(&name, &password).await })
@@ -328,3 +328,5 @@ pub const ALLOYDB_INSTANCE: &str =
 /// The read pool of the same cluster.
 pub const ALLOYDB_READ_POOL: &str =
     "projects/my-project/locations/us-central1/clusters/my-alloydb-cluster/instances/my-read-pool";
+/// The stand-in for SQL Server of this project's documentation.
+pub const SQL_SERVER_INSTANCE: &str = "your-project-id:us-central1:demo-sqlserver";

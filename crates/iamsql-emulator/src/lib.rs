@@ -39,6 +39,7 @@ mod server;
 mod session;
 mod sqladmin;
 mod sqldata;
+mod tds;
 mod token;
 mod world;
 
@@ -47,7 +48,7 @@ pub use calls::{Call, Calls};
 pub use dns::{Dns, DnsQuery, DnsRecord};
 pub use emulator::{
     ALLOYDB_INSTANCE, ALLOYDB_READ_POOL, Emulator, EmulatorBuilder, HUMAN, INSTANCE, PROJECT,
-    SERVICE_ACCOUNT, random_password,
+    SERVICE_ACCOUNT, SQL_SERVER_INSTANCE, random_password,
 };
 pub use faults::{CertificateAlert, DnsCode, Effect, Endpoint, Fault, FaultId, Faults};
 pub use federation::configuration::{ExternalAccount, ExternalSource};

@@ -101,27 +101,27 @@ where
         .chain(&server.databases)
         .find(|name| name.eq_ignore_ascii_case(&database));
     let mut tokens = Tokens::default();
+    let user = printable(&login.user);
     let refused = if !login.may(&server.users) {
-        Some((
-            18456,
-            format!("Login failed for user '{}'.", printable(&login.user)),
-        ))
+        Some(Vec::new())
     } else if found.is_none() {
         let shown = printable(&database);
-        Some((
-            4060,
-            format!("Cannot open database \"{shown}\" requested by the login. The login failed."),
-        ))
+        let message =
+            format!("Cannot open database \"{shown}\" requested by the login. The login failed.");
+        Some(vec![(4060, message)])
     } else {
         None
     };
     let (Some(database), None) = (found, &refused) else {
-        let (number, message) = refused.expect("one of both");
-        record.error(&message);
-        tokens.error(number, 14, &message);
+        let mut reasons = refused.unwrap_or_default();
+        reasons.push((18456, format!("Login failed for user '{user}'.")));
+        record.error(&reasons[0].1);
+        for (number, message) in reasons {
+            tokens.error(number, 14, &message);
+        }
         tokens.done(token::ERROR, 0);
         wire.send(&tokens.take()).await?;
-        wire.shutdown().await?;
+        wire.stream().shutdown().await?;
         return Ok(None);
     };
     let session = Session::new(server, &login, database);
@@ -134,9 +134,3 @@ where
 
 const MASTER: &str = "master";
 const LOGIN_LIMIT: Duration = Duration::from_secs(30);
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
-    async fn shutdown(&mut self) -> io::Result<()> {
-        self.stream().shutdown().await
-    }
-}

@@ -56,6 +56,8 @@ pub(crate) struct World {
     pub(crate) http: Mutex<Vec<JoinHandle<()>>>,
     instances: RwLock<BTreeMap<String, Arc<Instance>>>,
     principals: RwLock<BTreeMap<String, Principal>>,
+    /// Built-in users and their passwords, for the stand-in that has no server to keep them.
+    users: RwLock<BTreeMap<String, String>>,
     shared_authority: OnceCell<Arc<Authority>>,
     clusters: Clusters,
     server_key: OnceCell<Arc<KeyPair>>,
@@ -118,6 +120,7 @@ impl World {
                     .map(|one| (one.email.clone(), one))
                     .collect(),
             ),
+            users: RwLock::new(settings.users.iter().cloned().collect()),
             shared_authority: OnceCell::new(),
             clusters: Clusters::default(),
             server_key: OnceCell::new(),
@@ -220,6 +223,20 @@ impl World {
             .insert(principal.email.clone(), principal);
     }
 
+    /// What the stand-in for SQL Server knows.
+    pub(crate) fn tds_server(&self, instance: &Instance) -> crate::tds::Server {
+        crate::tds::Server {
+            users: self.users.read().expect("no panic under lock").clone(),
+            databases: instance.spec().databases,
+            name: instance.name.instance.clone(),
+        }
+    }
+
+    pub(crate) fn remember_user(&self, name: &str, password: &str) {
+        let mut users = self.users.write().expect("no panic under lock");
+        users.insert(name.to_string(), password.to_string());
+    }
+
     /// The CA that all CAS instances share, as those of one region do.
     pub(crate) async fn shared_authority(&self) -> anyhow::Result<Arc<Authority>> {
         let kind = self.settings.keys;
@@ -280,7 +297,11 @@ impl World {
             .backend
             .get()
             .filter(|_| spec.database == Database::Postgres);
-        let version = || real.map_or_else(|| ECHO_VERSION.to_string(), Backend::database_version);
+        let made_up = match spec.database {
+            Database::SqlServer => SQL_SERVER_VERSION,
+            _ => ECHO_VERSION,
+        };
+        let version = || real.map_or_else(|| made_up.to_string(), Backend::database_version);
         spec.database_version.clone().unwrap_or_else(version)
     }
 
@@ -307,6 +328,8 @@ impl World {
 
 /// What an echo says it is.
 const ECHO_VERSION: &str = "POSTGRES_17";
+/// What the stand-in says it is.
+const SQL_SERVER_VERSION: &str = "SQLSERVER_2022_STANDARD";
 
 /// A new authority, its key made off the async threads.
 pub(crate) async fn make_authority(

@@ -14,6 +14,7 @@ use crate::faults::{Effect, Endpoint};
 use crate::instance::{Database, Wire};
 use crate::login::serve_postgres;
 use crate::session::{Login, SessionHandle, SessionIdentity};
+use crate::tds;
 use crate::world::{IssuedCertificate, World};
 
 /// Serves one connection until it ends, the instance stops or its sessions are ended.
@@ -128,8 +129,11 @@ async fn talk(
     match spec.database {
         Database::Echo => echo::serve(stream).await?,
         Database::Postgres => serve_postgres(stream, &identity, world.backend().await?).await?,
+        Database::SqlServer => {
+            tds::serve(stream, &world.tds_server(instance), session).await?;
+        }
         // Refused when the instance was to be added.
-        Database::MySql | Database::SqlServer => anyhow::bail!("there is no such database"),
+        Database::MySql => anyhow::bail!("there is no such database"),
     }
     Ok(())
 }

@@ -284,7 +284,10 @@ mod tests {
             let cell = cursor.cell().unwrap();
             assert_eq!(cursor.0, b"rest");
             assert_eq!([cell.info.clone(), cell.value.clone()].concat(), bytes);
-            assert_eq!((cell.as_integer(), cell.as_text().as_deref()), (number, text));
+            assert_eq!(
+                (cell.as_integer(), cell.as_text().as_deref()),
+                (number, text)
+            );
             for short in 0..bytes.len() {
                 assert_eq!(Cursor(&bytes[..short]).cell(), None);
             }

@@ -68,7 +68,7 @@ pub(super) fn prelogin() -> Vec<u8> {
     ];
     let mut at = options.len() * 5 + 1;
     let mut head = Vec::new();
-    let mut tail = Vec::new();
+    let mut tail: Vec<u8> = Vec::new();
     for (option, value) in options {
         head.push(option);
         head.extend((at as u16).to_be_bytes());
@@ -114,14 +114,23 @@ mod tests {
             let units: Vec<u8> = value.encode_utf16().flat_map(u16::to_le_bytes).collect();
             body[at..at + 2].copy_from_slice(&start.to_le_bytes());
             body[at + 2..at + 4].copy_from_slice(&(units.len() as u16 / 2).to_le_bytes());
-            let hidden = |byte: u8| if hide { byte.rotate_left(4) ^ 0xa5 } else { byte };
+            let hidden = |byte: u8| {
+                if hide {
+                    byte.rotate_left(4) ^ 0xa5
+                } else {
+                    byte
+                }
+            };
             body.extend(units.into_iter().map(hidden));
         };
         put(40, "app-user", false);
         put(44, "pässword", true);
         put(68, "mydb", false);
         let login = Login::parse(&body).unwrap();
-        assert_eq!((login.database.as_str(), login.packet_size()), ("mydb", 8000));
+        assert_eq!(
+            (login.database.as_str(), login.packet_size()),
+            ("mydb", 8000)
+        );
         let users = |password: &str| BTreeMap::from([("app-user".into(), password.into())]);
         assert!(login.may(&users("pässword")));
         assert!(!login.may(&users("other")) && !login.may(&BTreeMap::new()));

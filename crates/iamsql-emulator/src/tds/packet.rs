@@ -152,7 +152,10 @@ mod tests {
             .await
             .unwrap();
         let message = wire.receive().await.unwrap().unwrap();
-        assert_eq!((message.kind, &message.body[..]), (Kind::Batch, &b"abc"[..]));
+        assert_eq!(
+            (message.kind, &message.body[..]),
+            (Kind::Batch, &b"abc"[..])
+        );
         assert!(message.reset && !message.ignored);
         wire.packet_size(512);
         wire.send(&[7; 600]).await.unwrap();

@@ -124,8 +124,14 @@ mod tests {
         body.extend(Cell::text("SELECT 1").value);
         let call = Call::parse(&body).unwrap();
         assert_eq!(call.procedure, Procedure::ExecuteSql);
-        assert_eq!(call.parameters[0].cell.as_text().as_deref(), Some("SELECT 1"));
+        assert_eq!(
+            call.parameters[0].cell.as_text().as_deref(),
+            Some("SELECT 1")
+        );
         assert!(Call::parse(&body[..body.len() - 1]).is_none());
-        assert_eq!(Procedure::named("[sys].SP_Prepare".into()), Procedure::Prepare);
+        assert_eq!(
+            Procedure::named("[sys].SP_Prepare".into()),
+            Procedure::Prepare
+        );
     }
 }

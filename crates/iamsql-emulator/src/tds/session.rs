@@ -95,7 +95,7 @@ impl Session {
                 let ran = self
                     .run(wire, &mut tokens, &text(body), &[], Origin::Batch)
                     .await?;
-                end(&mut tokens, ran, Origin::Batch);
+                end(wire, &mut tokens, ran, Origin::Batch).await?;
             }
             Kind::Procedure => {
                 let body = without_headers(&message.body).ok_or(io::ErrorKind::InvalidData)?;
@@ -106,7 +106,7 @@ impl Session {
                         Err(Refusal::new(8009, 16, message.to_string()).into())
                     }
                 };
-                end(&mut tokens, ran, Origin::Procedure);
+                end(wire, &mut tokens, ran, Origin::Procedure).await?;
             }
             Kind::Transaction => {
                 let body = without_headers(&message.body).ok_or(io::ErrorKind::InvalidData)?;
@@ -114,7 +114,7 @@ impl Session {
                 if ran.is_ok() {
                     tokens.done(0, 0);
                 }
-                end(&mut tokens, ran, Origin::Batch);
+                end(wire, &mut tokens, ran, Origin::Batch).await?;
             }
             Kind::Other => {
                 tokens.error(40510, 16, "The stand-in for SQL Server has no bulk load.");
@@ -211,7 +211,9 @@ impl Session {
                 self.last_handle += 1;
                 let kept = (names.clone(), text.clone());
                 self.prepared.insert(self.last_handle, kept);
-                output = given.first().map(|one| (one.name.clone(), self.last_handle));
+                output = given
+                    .first()
+                    .map(|one| (one.name.clone(), self.last_handle));
                 if call.procedure == Procedure::Prepare {
                     (Vec::new(), String::new(), &[])
                 } else {
@@ -332,21 +334,19 @@ impl Session {
             ("@@trancount", None) => Cell::integer(self.transactions.into()),
             ("@@language", None) => Cell::text("us_english"),
             (
-                "current_user" | "session_user" | "system_user" | "user" | "user_name()" | "suser_sname()"
-                | "suser_name()" | "original_login()",
+                "current_user" | "session_user" | "system_user" | "user" | "user_name()"
+                | "suser_sname()" | "suser_name()" | "original_login()",
                 None,
             ) => Cell::text(&self.user),
             ("db_name()", None) => Cell::text(&self.database),
             ("schema_name()", None) => Cell::text("dbo"),
             ("host_name()", None) => Cell::text(&self.host),
             ("app_name()", None) => Cell::text(&self.application),
-            ("serverproperty()", Some(property)) => {
-                match property.to_ascii_lowercase().as_str() {
-                    "productversion" => Cell::text("16.0.0.0"),
-                    "edition" => Cell::text(VERSION),
-                    _ => Cell::null(),
-                }
-            }
+            ("serverproperty()", Some(property)) => match property.to_ascii_lowercase().as_str() {
+                "productversion" => Cell::text("16.0.0.0"),
+                "edition" => Cell::text(VERSION),
+                _ => Cell::null(),
+            },
             _ if name.starts_with("@@") => {
                 let message = format!("Must declare the scalar variable \"{name}\".");
                 return Err(Refusal::new(137, 15, message));
@@ -356,24 +356,43 @@ impl Session {
                 let message = format!("'{name}' is not a recognized built-in function name.");
                 return Err(Refusal::new(195, 15, message));
             }
-            _ => return Err(Refusal::new(207, 16, format!("Invalid column name '{name}'."))),
+            _ => {
+                return Err(Refusal::new(
+                    207,
+                    16,
+                    format!("Invalid column name '{name}'."),
+                ));
+            }
         })
     }
 }
 
 /// How a message ends when not all of it was run.
-fn end(tokens: &mut Tokens, ran: Result<(), Stop>, origin: Origin) {
-    match ran {
-        Ok(()) => {}
-        Err(Stop::Attention) => tokens.done(token::ATTENTION, 0),
-        Err(Stop::Refused(refusal)) => {
-            tokens.error(refusal.number, refusal.severity, &refusal.message);
-            match origin {
-                Origin::Batch => tokens.done(token::ERROR, 0),
-                Origin::Procedure => tokens.done_procedure(token::ERROR),
-            }
-        }
+async fn end<S>(
+    wire: &mut Wire<S>,
+    tokens: &mut Tokens,
+    ran: Result<(), Stop>,
+    origin: Origin,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Err(stop) = ran else {
+        return Ok(());
+    };
+    if let Stop::Refused(refusal) = &stop {
+        tokens.error(refusal.number, refusal.severity, &refusal.message);
     }
+    match origin {
+        Origin::Batch => tokens.done(token::ERROR, 0),
+        Origin::Procedure => tokens.done_procedure(token::ERROR),
+    }
+    if let Stop::Attention = stop {
+        // What was cut short is one answer, the acknowledgement another.
+        wire.send(&tokens.take()).await?;
+        tokens.done(token::ATTENTION, 0);
+    }
+    Ok(())
 }
 
 /// Waits, unless the client calls for attention first, and says whether it did.
@@ -424,9 +443,7 @@ fn unknown_handle(handle: Option<i64>) -> Refusal {
 /// What follows the headers that every request since 7.2 begins with.
 fn without_headers(body: &[u8]) -> Option<&[u8]> {
     let length = Cursor(body).u32()?;
-    (length >= 4)
-        .then(|| body.get(length as usize..))
-        .flatten()
+    (length >= 4).then(|| body.get(length as usize..)).flatten()
 }
 
 const VERSION: &str = "iamsql-emulator's stand-in for SQL Server";

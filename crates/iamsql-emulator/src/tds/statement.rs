@@ -287,7 +287,8 @@ impl Parser {
     }
 
     fn word(&mut self, wanted: &str) -> bool {
-        let found = matches!(self.peek(), Some(Lexeme::Word(word)) if word.eq_ignore_ascii_case(wanted));
+        let found =
+            matches!(self.peek(), Some(Lexeme::Word(word)) if word.eq_ignore_ascii_case(wanted));
         self.at += usize::from(found);
         found
     }
@@ -324,7 +325,12 @@ fn number(text: &str, negative: bool) -> Option<Cell> {
     let precision = u8::try_from(digits.len()).ok()?;
     (1..=9).contains(&precision).then_some(())?;
     let scale = u8::try_from(part.len()).ok()?;
-    Some(Cell::decimal(digits.parse().ok()?, negative, precision, scale))
+    Some(Cell::decimal(
+        digits.parse().ok()?,
+        negative,
+        precision,
+        scale,
+    ))
 }
 
 fn upper(word: &str) -> String {
@@ -338,17 +344,32 @@ fn is_reserved(word: &str) -> bool {
 
 /// The words that begin a statement, so that the one before it needs no semicolon.
 const STATEMENTS: [&str; 16] = [
-    "SELECT", "SET", "BEGIN", "COMMIT", "ROLLBACK", "WAITFOR", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER",
-    "EXEC", "EXECUTE", "DECLARE", "USE",
+    "SELECT", "SET", "BEGIN", "COMMIT", "ROLLBACK", "WAITFOR", "INSERT", "UPDATE", "DELETE",
+    "CREATE", "DROP", "ALTER", "EXEC", "EXECUTE", "DECLARE", "USE",
 ];
 const CLAUSES: [&str; 9] = [
     "FROM", "WHERE", "UNION", "ORDER", "GROUP", "INTO", "FOR", "HAVING", "OPTION",
 ];
 /// What drivers set.
 const OPTIONS: [&str; 19] = [
-    "ANSI_DEFAULTS", "ANSI_NULLS", "ANSI_NULL_DFLT_ON", "ANSI_PADDING", "ANSI_WARNINGS", "ARITHABORT",
-    "CONCAT_NULL_YIELDS_NULL", "CURSOR_CLOSE_ON_COMMIT", "DATEFIRST", "DATEFORMAT", "IMPLICIT_TRANSACTIONS",
-    "LANGUAGE", "LOCK_TIMEOUT", "NOCOUNT", "NUMERIC_ROUNDABORT", "QUOTED_IDENTIFIER", "TEXTSIZE", "TRANSACTION",
+    "ANSI_DEFAULTS",
+    "ANSI_NULLS",
+    "ANSI_NULL_DFLT_ON",
+    "ANSI_PADDING",
+    "ANSI_WARNINGS",
+    "ARITHABORT",
+    "CONCAT_NULL_YIELDS_NULL",
+    "CURSOR_CLOSE_ON_COMMIT",
+    "DATEFIRST",
+    "DATEFORMAT",
+    "IMPLICIT_TRANSACTIONS",
+    "LANGUAGE",
+    "LOCK_TIMEOUT",
+    "NOCOUNT",
+    "NUMERIC_ROUNDABORT",
+    "QUOTED_IDENTIFIER",
+    "TEXTSIZE",
+    "TRANSACTION",
     "XACT_ABORT",
 ];
 const LONGEST_WAIT: Duration = Duration::from_secs(60);

@@ -120,7 +120,8 @@ impl Tokens {
     fn end(&mut self, token: u8, status: u16, rows: u64) {
         self.0.push(token);
         self.0.extend(status.to_le_bytes());
-        self.0.extend(if status & COUNT != 0 { SELECT } else { [0, 0] });
+        self.0
+            .extend(if status & COUNT != 0 { SELECT } else { [0, 0] });
         self.0.extend(rows.to_le_bytes());
     }
 }

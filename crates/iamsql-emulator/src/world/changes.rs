@@ -28,9 +28,8 @@ impl World {
         );
         match spec.database {
             Database::Postgres => {}
-            Database::Echo => return Instance::start(self, spec).await,
+            Database::Echo | Database::SqlServer => return Instance::start(self, spec).await,
             Database::MySql => anyhow::bail!("{}: MySQL is not emulated yet", spec.name),
-            Database::SqlServer => anyhow::bail!("{}: SQL Server is not emulated yet", spec.name),
         }
         let (name, databases) = (spec.name.clone(), spec.databases.clone());
         // Making keys and initialising a database take equally long.
@@ -92,7 +91,16 @@ impl World {
 
     /// Adds a built-in database user, or changes its password.
     pub(crate) async fn add_user(&self, name: &str, password: &str) -> anyhow::Result<()> {
-        self.database()?.add_user(name, password).await
+        let instances = self.instances();
+        let kept = instances
+            .iter()
+            .any(|instance| instance.spec().database == Database::SqlServer);
+        match self.started_backend() {
+            Some(backend) => backend.add_user(name, password).await?,
+            None => anyhow::ensure!(kept, "no instance has a database"),
+        }
+        self.remember_user(name, password);
+        Ok(())
     }
 
     /// Ends the sessions of a database user and says how many there were.

@@ -7,6 +7,11 @@ pub(crate) fn parse(text: &str) -> Result<InstanceSpec, String> {
     settle(text, |name| InstanceSpec::postgres(name))
 }
 
+/// An instance with the stand-in for SQL Server.
+pub(crate) fn parse_sql_server(text: &str) -> Result<InstanceSpec, String> {
+    settle(text, |name| InstanceSpec::sql_server(name))
+}
+
 /// An instance that echoes.
 pub(crate) fn parse_echo(text: &str) -> Result<InstanceSpec, String> {
     settle(text, |name| InstanceSpec::echo(name))

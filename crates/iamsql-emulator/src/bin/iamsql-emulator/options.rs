@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::Parser;
 use iamsql_emulator::{
     ALLOYDB_INSTANCE, ALLOYDB_READ_POOL, Emulator, EmulatorBuilder, INSTANCE, InstanceSpec,
-    PROJECT, Principal, SERVICE_ACCOUNT,
+    PROJECT, Principal, SERVICE_ACCOUNT, SQL_SERVER_INSTANCE,
 };
 
 use crate::instances;
@@ -30,6 +30,10 @@ pub(crate) struct Options {
     /// An instance that sends every byte back, with the same settings.
     #[arg(long = "echo", value_name = "NAME[?SETTINGS]", value_parser = instances::parse_echo)]
     echoes: Vec<InstanceSpec>,
+
+    /// An instance with the stand-in for SQL Server, with the same settings.
+    #[arg(long = "sql-server", value_name = "NAME[?SETTINGS]", value_parser = instances::parse_sql_server)]
+    sql_servers: Vec<InstanceSpec>,
 
     /// A further principal with every role, by e-mail address.
     #[arg(long = "principal", value_name = "EMAIL")]
@@ -126,7 +130,8 @@ impl Options {
             anyhow::ensure!(email.contains('@'), "{email:?} is no e-mail address");
             builder = builder.principal(Principal::human(email));
         }
-        let default = if self.instances.is_empty() && self.echoes.is_empty() {
+        let none = self.instances.is_empty() && self.echoes.is_empty();
+        let default = if none && self.sql_servers.is_empty() {
             self.default_instances()
         } else {
             Vec::new()
@@ -135,6 +140,7 @@ impl Options {
             .instances
             .iter()
             .chain(&self.echoes)
+            .chain(&self.sql_servers)
             .cloned()
             .chain(default)
         {
@@ -163,6 +169,7 @@ impl Options {
         let mut specs = vec![InstanceSpec::postgres(INSTANCE)];
         if cfg!(target_os = "linux") && self.expose.is_none() {
             specs.extend([ALLOYDB_INSTANCE, ALLOYDB_READ_POOL].map(InstanceSpec::postgres));
+            specs.push(InstanceSpec::sql_server(SQL_SERVER_INSTANCE));
         }
         specs
     }

@@ -29,7 +29,10 @@ pub(super) fn lexemes(text: &str) -> Result<Vec<Lexeme>, String> {
         } else if let Some(comment) = rest.strip_prefix("/*") {
             let (_, after) = comment.split_once("*/").ok_or("/*")?;
             rest = after;
-        } else if let Some(text) = rest.strip_prefix(['n', 'N']).filter(|rest| rest.starts_with('\'')) {
+        } else if let Some(text) = rest
+            .strip_prefix(['n', 'N'])
+            .filter(|rest| rest.starts_with('\''))
+        {
             found.push(Lexeme::Text(quoted(text, '\'', &mut rest)?));
         } else if first == '\'' {
             found.push(Lexeme::Text(quoted(rest, '\'', &mut rest)?));
@@ -41,7 +44,13 @@ pub(super) fn lexemes(text: &str) -> Result<Vec<Lexeme>, String> {
             let within = |c: char| c.is_alphanumeric() || "_@#$".contains(c);
             let numeric = first.is_ascii_digit();
             let end = rest
-                .find(|c: char| if numeric { !c.is_ascii_digit() && c != '.' } else { !within(c) })
+                .find(|c: char| {
+                    if numeric {
+                        !c.is_ascii_digit() && c != '.'
+                    } else {
+                        !within(c)
+                    }
+                })
                 .unwrap_or(rest.len());
             let (piece, after) = rest.split_at(end.max(first.len_utf8()));
             rest = after;

@@ -24,7 +24,10 @@ fn columns_are_read() {
     assert_eq!(columns(text), expected);
     assert_eq!(
         columns("select cast(@a as nvarchar(max))")[0].1,
-        Expression::Cast(Box::new(Expression::Parameter("@a".to_string())), Target::Text)
+        Expression::Cast(
+            Box::new(Expression::Parameter("@a".to_string())),
+            Target::Text
+        )
     );
     assert_eq!(
         columns("SELECT 1.50")[0].1,
@@ -62,6 +65,10 @@ fn what_is_not_answered_is_refused_by_its_name() {
     for (text, number, word) in cases {
         let refusal = parse(text).unwrap_err();
         assert_eq!(refusal.number, number, "{text}: {}", refusal.message);
-        assert!(refusal.message.contains(word), "{text}: {}", refusal.message);
+        assert!(
+            refusal.message.contains(word),
+            "{text}: {}",
+            refusal.message
+        );
     }
 }
