@@ -12,13 +12,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::control::Target;
+use crate::control::admin::alloydb::DATABASE_VERSION;
+use crate::control::credentials::{Login, Scope, Token};
 use crate::control::engine::{EngineSpec, Lease};
 use crate::control::names::domain::InstanceName;
 use crate::control::process::PerProcess;
+use crate::control::{Exchange, Target};
 use crate::data::resolve::{addresses, check_engine};
 use crate::error::{Error, ErrorKind, Result};
-use crate::instance::Instance;
+use crate::instance::{Instance, Product};
 use crate::options::{AuthMode, ConnectOptions, IpType, checked_timeout};
 use crate::secret::foreign;
 use crate::tether::Tether;
@@ -26,7 +28,7 @@ use crate::user::{DatabaseEngine, database_user};
 
 pub use builder::ConnectorBuilder;
 
-/// Connects to Cloud SQL instances as one Google identity.
+/// Connects to Cloud SQL and AlloyDB instances as one Google identity.
 ///
 /// Cheap to clone; clones are the same connector. Safe to use from any thread, any runtime, and after a fork. Connectors
 /// with the same credentials and endpoints share certificates and their renewal within a process.
@@ -99,18 +101,18 @@ impl Connector {
         let deadline = Instant::now() + self.0.defaults.timeout;
         let lease = self.lease()?;
         let instance = self.locate(&instance, deadline).await?;
-        let settings = lease.engine().settings(&instance, deadline);
+        let version = version(&lease, &instance, deadline);
         let principal = async {
             match given {
                 Some(given) => Ok(Some(given.to_owned())),
                 None => lease.engine().principal(deadline).await,
             }
         };
-        let (settings, principal) = self
-            .unless_closed(async { tokio::try_join!(settings, principal) })
+        let (version, principal) = self
+            .unless_closed(async { tokio::try_join!(version, principal) })
             .await
             .map_err(|error| error.with_instance(&instance))?;
-        let engine = DatabaseEngine::from_database_version(&settings.database_version);
+        let engine = DatabaseEngine::from_database_version(&version);
         let refused = |message: String, advice| {
             Err(Error::config(message)
                 .with_advice(advice)
@@ -148,7 +150,7 @@ impl Connector {
                 "name the database user",
             ),
             (Some(_), _) => refused(
-                format!("{} has no IAM login", foreign(&settings.database_version)),
+                format!("{} has no IAM login", foreign(&version)),
                 "connect with a database user and its password",
             ),
         }
@@ -164,7 +166,29 @@ impl Connector {
         self.unless_closed(lease.engine().principal(deadline)).await
     }
 
-    /// What the instance runs, as the Admin API spells it: `POSTGRES_17`.
+    /// A token for `product` that can log in to databases and do nothing else, and the moment when it ends.
+    ///
+    /// For connections that iamsql does not make: it is the password of the IAM principal's database user, for AlloyDB on
+    /// port 5432, say. Send it only over TLS whose server certificate was verified (`sslmode=verify-full`): whoever gets it
+    /// can log in as you for as long as it lives, an hour at most. One that can do more is never handed out.
+    ///
+    /// # Errors
+    /// [`Credentials`](ErrorKind::Credentials) if the credentials give no such token, and
+    /// [`Unavailable`](ErrorKind::Unavailable) if asking fails.
+    pub async fn login_token(&self, product: Product) -> Result<Token> {
+        let deadline = Instant::now() + self.0.defaults.timeout;
+        let purpose = Login::Password(match product {
+            Product::CloudSql => Scope::Login,
+            Product::AlloyDb => Scope::AlloyDbLogin,
+        });
+        let lease = self.lease()?;
+        let wanted = lease.engine().login_token(purpose, deadline);
+        let (token, expires) = self.unless_closed(wanted).await?;
+        Ok(token.expires_at(expires))
+    }
+
+    /// What the instance runs, as the Admin API spells it: `POSTGRES_17`. For AlloyDB, whose API tells a client no version,
+    /// it is `POSTGRES`, and nothing is asked.
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound), [`Permission`](ErrorKind::Permission) or
@@ -174,10 +198,8 @@ impl Connector {
         let deadline = Instant::now() + self.0.defaults.timeout;
         let lease = self.lease()?;
         let instance = self.locate(&instance, deadline).await?;
-        let settings = self
-            .unless_closed(lease.engine().settings(&instance, deadline))
-            .await?;
-        Ok(settings.database_version.clone())
+        self.unless_closed(version(&lease, &instance, deadline))
+            .await
     }
 
     /// Fetches everything that a connect to `instance` needs, and dials nothing.
@@ -190,6 +212,10 @@ impl Connector {
         let (mode, ip_type) = (self.auth_mode(options), self.ip_type(&instance, options));
         let instance = self.locate(&instance, deadline).await?;
         let target = self.target(&instance, mode, deadline).await?;
+        if target.exchange == Some(Exchange::AlloyDb) {
+            let token = self.exchange_token(deadline).await;
+            token.map_err(|error| error.with_instance(&instance))?;
+        }
         options
             .engine
             .map_or(Ok(()), |engine| check_engine(&target, engine))
@@ -257,6 +283,25 @@ impl Connector {
         if let Ok(lease) = self.lease() {
             lease.engine().force_refresh(instance, mode, seen);
         }
+    }
+
+    /// The token that a metadata exchange sends.
+    pub(crate) async fn exchange_token(&self, deadline: Instant) -> Result<Token> {
+        let lease = self.lease()?;
+        self.unless_closed(lease.engine().exchange_token(deadline))
+            .await
+    }
+
+    /// Has the next metadata exchange send another token, because a server refused this one.
+    pub(crate) fn exchange_refused(&self, token: &Token) {
+        if let Ok(lease) = self.lease() {
+            lease.engine().exchange_refused(token);
+        }
+    }
+
+    pub(crate) fn user_agent(&self) -> String {
+        let agent = self.0.spec.user_agent.to_str();
+        agent.unwrap_or_default().to_owned()
     }
 
     /// Cancelled when the connector is closed. Belongs to this process.
@@ -345,6 +390,17 @@ impl fmt::Debug for Connector {
             .field("defaults", &self.0.defaults)
             .field("closed", &self.is_closed())
             .finish_non_exhaustive()
+    }
+}
+
+/// What the instance runs. All that there is to know of AlloyDB is known without asking.
+async fn version(lease: &Lease, instance: &Instance, deadline: Instant) -> Result<String> {
+    match instance.product() {
+        Product::AlloyDb => Ok(DATABASE_VERSION.to_owned()),
+        Product::CloudSql => {
+            let settings = lease.engine().settings(instance, deadline).await?;
+            Ok(settings.database_version.clone())
+        }
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) mod names;
 pub(crate) mod process;
 pub(crate) mod schedule;
 pub(crate) mod sharing;
+pub(crate) mod shelf;
+pub(crate) mod static_info;
 pub(crate) mod target;
 pub(crate) mod trust;
 

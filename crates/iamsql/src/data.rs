@@ -8,6 +8,7 @@ pub(crate) mod connection;
 #[cfg(unix)]
 pub(crate) mod descriptors;
 mod exchange;
+pub(crate) mod line;
 pub(crate) mod resolve;
 pub(crate) mod session;
 pub(crate) mod tcp;
@@ -17,6 +18,7 @@ pub(crate) mod tls;
 pub(crate) mod testing;
 
 use std::fmt;
+use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +29,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::connector::Connector;
+use crate::control::credentials::Token;
 use crate::control::{Address, Exchange, Target};
 use crate::error::{Error, ErrorKind, Result};
 use crate::instance::Instance;
@@ -34,6 +37,7 @@ use crate::options::{AuthMode, ClientProtocol, ConnectOptions, IpType, TLS_TIMEO
 use crate::tether::Tether;
 use crate::user::DatabaseEngine;
 use connection::{Connection, Origin};
+use line::Line;
 use tls::Handshake;
 
 /// Where the newest target of an instance comes from, and who hears that it was stale: all that this plane sees of the other.
@@ -58,6 +62,15 @@ pub(crate) trait Targets: Send + Sync {
 
     /// The addresses behind a DNS name; none if it has no such record.
     async fn look_up(&self, name: &str, deadline: Instant) -> Result<Vec<IpAddr>>;
+
+    /// The login token that a metadata exchange sends; waits for one, until `deadline`, if none is at hand.
+    async fn login_token(&self, deadline: Instant) -> Result<Token>;
+
+    /// Says that a server refused this login token, so that the next exchange may send another.
+    fn login_refused(&self, token: &Token);
+
+    /// How we introduce ourselves.
+    fn user_agent(&self) -> String;
 
     /// Cancelled when the connector closes.
     fn closed(&self) -> CancellationToken;
@@ -201,11 +214,9 @@ impl Route {
         }
         let failure = match self.dial(place, &target, deadline).await {
             Ok(connection) => return Ok(connection),
-            Err(error) => error,
+            Err(Failure::Dial(error)) if is_stale(error.kind()) => error,
+            Err(failure) => return Err(failure.into()),
         };
-        if !is_stale(failure.kind()) {
-            return Err(failure);
-        }
         self.refused(&place.instance, target.generation);
         // An address may be unreachable for reasons that no refresh cures; a refused identity or certificate is worth a
         // second look with what the API says now.
@@ -214,7 +225,8 @@ impl Route {
         }
         match self.target(place, deadline).await {
             Ok(fresh) if fresh.generation != target.generation => {
-                self.dial(place, &fresh, deadline).await
+                let dialled = self.dial(place, &fresh, deadline).await;
+                dialled.map_err(Error::from)
             }
             _ => Err(failure),
         }
@@ -225,14 +237,65 @@ impl Route {
             .0
             .targets
             .target(&place.instance, self.0.mode, deadline);
-        // The control plane keeps the deadline and knows what it was waiting for; this timer is for a stuck engine.
+        self.asked_for(wanted, deadline, FETCHING).await
+    }
+
+    /// The control plane keeps the deadline and knows what it was waiting for; this timer is for a stuck engine.
+    async fn asked_for<T>(
+        &self,
+        wanted: impl Future<Output = Result<T>>,
+        deadline: Instant,
+        step: &str,
+    ) -> Result<T> {
         match tokio::time::timeout_at(deadline + GRACE, wanted).await {
-            Ok(target) => target,
-            Err(_) => Err(self.overdue("fetching the instance's settings and certificate")),
+            Ok(answer) => answer,
+            Err(_) => Err(self.overdue(step)),
         }
     }
 
-    async fn dial(&self, place: &Place, target: &Target, deadline: Instant) -> Result<Connection> {
+    async fn dial(
+        &self,
+        place: &Place,
+        target: &Target,
+        deadline: Instant,
+    ) -> Result<Connection, Failure> {
+        // The token is asked for while hands are shaken, and sent only to a server that proved its identity.
+        let token = async {
+            match target.exchange {
+                Some(Exchange::AlloyDb) => {
+                    let wanted = self.0.targets.login_token(deadline);
+                    let token = self.asked_for(wanted, deadline, ASKING);
+                    token.await.map(Some).map_err(Failure::Ours)
+                }
+                Some(Exchange::CloudSql) | None => Ok(None),
+            }
+        };
+        let secure = async {
+            let secured = self.secure(place, target, deadline).await;
+            secured.map_err(Failure::Dial)
+        };
+        let (token, (mut line, left)) = tokio::try_join!(token, secure)?;
+        if let Some(token) = token {
+            let (mode, agent) = (self.0.mode, self.0.targets.user_agent());
+            let exchange = exchange::alloydb::exchange(&mut line, mode, &agent, &token);
+            let exchanged = self.within(left, deadline, "the metadata exchange", exchange);
+            exchanged.await.map_err(|error| {
+                if error.kind() == ErrorKind::Handshake {
+                    self.0.targets.login_refused(&token);
+                }
+                Failure::Dial(error)
+            })?;
+        }
+        line.into_connection().map_err(Failure::Dial)
+    }
+
+    /// A session with a server that is the instance's, and what is left of [`TLS_TIMEOUT`].
+    async fn secure(
+        &self,
+        place: &Place,
+        target: &Target,
+        deadline: Instant,
+    ) -> Result<(Line, Duration)> {
         let (tcp, dialled) = self.tcp(target, deadline).await?;
         let peer = tcp.peer_addr().map_err(|error| {
             Error::new(ErrorKind::Network, "the connection was lost at once").with_source(error)
@@ -243,15 +306,28 @@ impl Route {
             client: (target.exchange == Some(Exchange::CloudSql)).then_some(self.0.client),
             origin: Origin::new(self.clone(), place, target.generation),
         };
-        let limit = deadline.min(Instant::now() + TLS_TIMEOUT);
-        match tokio::time::timeout_at(limit, tls::handshake(tcp, peer, handshake)).await {
-            Ok(connection) => connection,
-            Err(_) if limit == deadline => {
-                Err(self.overdue(&format!("the TLS handshake with {peer}")))
-            }
+        let started = Instant::now();
+        let shaking = tls::handshake(tcp, peer, handshake);
+        let step = format!("the TLS handshake with {peer}");
+        let line = self.within(TLS_TIMEOUT, deadline, &step, shaking).await?;
+        Ok((line, TLS_TIMEOUT.saturating_sub(started.elapsed())))
+    }
+
+    /// One step of a dial, in the time that is left for it.
+    async fn within<T>(
+        &self,
+        left: Duration,
+        deadline: Instant,
+        step: &str,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let limit = deadline.min(Instant::now() + left);
+        match tokio::time::timeout_at(limit, work).await {
+            Ok(done) => done,
+            Err(_) if limit == deadline => Err(self.overdue(step)),
             Err(_) => Err(Error::new(
                 ErrorKind::Timeout,
-                format!("the TLS handshake with {peer} took longer than {TLS_TIMEOUT:?}"),
+                format!("{step} took longer than {TLS_TIMEOUT:?}"),
             )),
         }
     }
@@ -313,6 +389,22 @@ impl Route {
                 self.0.timeout
             ),
         )
+    }
+}
+
+/// A dial that failed.
+enum Failure {
+    /// On the way to the server, or at its word.
+    Dial(Error),
+    /// For want of something of our own, which no fetch of settings cures.
+    Ours(Error),
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Dial(error) | Failure::Ours(error) => error,
+        }
     }
 }
 
@@ -384,6 +476,18 @@ impl Targets for Connector {
         self.look_up(name, deadline).await
     }
 
+    async fn login_token(&self, deadline: Instant) -> Result<Token> {
+        self.exchange_token(deadline).await
+    }
+
+    fn login_refused(&self, token: &Token) {
+        self.exchange_refused(token);
+    }
+
+    fn user_agent(&self) -> String {
+        self.user_agent()
+    }
+
     fn closed(&self) -> CancellationToken {
         self.closed()
     }
@@ -400,6 +504,8 @@ fn is_stale(kind: ErrorKind) -> bool {
 /// How often a name may move during one connect.
 const MOVES: usize = 3;
 
+const FETCHING: &str = "fetching the instance's settings and certificate";
+const ASKING: &str = "asking for a login token";
 const GRACE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -267,7 +267,6 @@ pub(crate) const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 pub(crate) const CLOUD_SQL_PORT: u16 = 3307;
 
 /// The port of AlloyDB's server-side proxy.
-#[allow(dead_code, reason = "AlloyDB follows")]
 pub(crate) const ALLOYDB_PORT: u16 = 5433;
 
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);

@@ -18,7 +18,7 @@ use crate::control::http::patience::Patience;
 use crate::control::schedule::{self, AtConnect};
 use crate::control::target::Target;
 use crate::error::Result;
-use crate::instance::Instance;
+use crate::instance::{Instance, Product};
 use crate::options::{AuthMode, RefreshStrategy};
 
 use entry::{Entry, State};
@@ -38,7 +38,7 @@ pub(crate) trait Issuer: Send + Sync + 'static {
     ) -> Result<Target>;
 }
 
-/// One certificate per instance and way to log in.
+/// One certificate per instance and, on Cloud SQL, way to log in.
 pub(crate) struct Cache {
     issuer: Arc<dyn Issuer>,
     clock: Arc<dyn Clock>,
@@ -271,6 +271,11 @@ impl Cache {
 
     fn entry(&self, instance: &Instance, mode: AuthMode) -> Arc<Entry> {
         let mut entries = self.entries();
+        // AlloyDB's certificates are nobody's login, so that both ways to log in share one.
+        let mode = match instance.product() {
+            Product::CloudSql => mode,
+            Product::AlloyDb => AuthMode::Password,
+        };
         let key = (instance.clone(), mode);
         if let Some(entry) = entries.get(&key) {
             return entry.clone();

@@ -6,12 +6,14 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::control::admin::{alloydb, cloud_sql};
 use crate::error::{Error, ErrorKind, Result};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Certificate {
-    pub(crate) der: CertificateDer<'static>,
-    /// The earliest of the certificate's own end, the login token's, and a day from now.
+    /// The certificate, then those that vouch for it: what is presented.
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    /// The earliest of the certificate's own end, the end of the login token inside, and a day from now.
     pub(crate) expires: SystemTime,
 }
 
@@ -22,38 +24,70 @@ impl Certificate {
         login_expires: Option<SystemTime>,
         now: SystemTime,
     ) -> Result<Self> {
+        let malformed = || unreadable(cloud_sql::SERVICE);
         let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| malformed())?;
-        let not_after = {
-            let (_, certificate) = X509Certificate::from_der(&der).map_err(|_| malformed())?;
-            certificate.validity().not_after.timestamp()
-        };
-        let own_end = u64::try_from(not_after)
-            .ok()
-            .and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)))
-            .ok_or_else(malformed)?;
-        let expires = own_end
-            .min(now + MAX_LIFE)
-            .min(login_expires.unwrap_or(own_end));
+        let own_end = not_after(&der).ok_or_else(malformed)?;
+        let expires = own_end.min(login_expires.unwrap_or(own_end));
+        Certificate::until(vec![der], expires, now, cloud_sql::SERVICE)
+    }
+
+    /// Reads what `generateClientCertificate` answered, the leaf first. No login is inside, so its own end is what counts.
+    pub(crate) fn read_chain(pems: &[String], now: SystemTime) -> Result<Self> {
+        let malformed = || unreadable(alloydb::SERVICE);
+        let chain = chain(pems).ok_or_else(malformed)?;
+        let own_end = chain.first().and_then(not_after).ok_or_else(malformed)?;
+        Certificate::until(chain, own_end, now, alloydb::SERVICE)
+    }
+
+    fn until(
+        chain: Vec<CertificateDer<'static>>,
+        expires: SystemTime,
+        now: SystemTime,
+        service: &str,
+    ) -> Result<Self> {
         if expires <= now {
             return Err(Error::new(
                 ErrorKind::Unavailable,
-                "the Cloud SQL Admin API issued a certificate that has already expired",
+                format!("{service} issued a certificate that has already expired"),
             )
             .with_advice("check this machine's clock"));
         }
-        Ok(Certificate { der, expires })
+        Ok(Certificate {
+            chain,
+            expires: expires.min(now + MAX_LIFE),
+        })
     }
 }
 
-fn malformed() -> Error {
+/// One certificate of each text; `None` if a text holds none, or there are too many.
+pub(crate) fn chain(pems: &[String]) -> Option<Vec<CertificateDer<'static>>> {
+    let bytes: usize = pems.iter().map(String::len).sum();
+    if pems.len() > MAX_CHAIN || bytes > MAX_CHAIN_BYTES {
+        return None;
+    }
+    pems.iter()
+        .map(|pem| CertificateDer::from_pem_slice(pem.as_bytes()).ok())
+        .collect()
+}
+
+/// When a certificate says that it ends.
+pub(crate) fn not_after(der: &CertificateDer<'_>) -> Option<SystemTime> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let seconds = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
+fn unreadable(service: &str) -> Error {
     Error::new(
         ErrorKind::Unavailable,
-        "the Cloud SQL Admin API sent no readable certificate",
+        format!("{service} sent no readable certificate"),
     )
 }
 
 /// However long a certificate says it lives, it is renewed within a day.
 const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
+const MAX_CHAIN: usize = 16;
+const MAX_CHAIN_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -79,6 +113,22 @@ mod tests {
         assert_eq!(expires(3600, Some(2400)).unwrap(), 2400);
         assert_eq!(expires(3600, Some(9000)).unwrap(), 3600);
         assert_eq!(expires(400_000, Some(300_000)).unwrap(), 86_400);
+    }
+
+    #[test]
+    fn a_chain_is_presented_whole_and_ends_with_its_leaf() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let after = |seconds| now + Duration::from_secs(seconds);
+        let pems = [pem(after(3600)), pem(after(900)), pem(after(90_000))];
+        let certificate = Certificate::read_chain(&pems, now).unwrap();
+        assert_eq!(certificate.chain.len(), 3);
+        assert_eq!(certificate.expires, after(3600));
+        for broken in [vec![], vec![String::new()], vec![pem(now); MAX_CHAIN + 1]] {
+            let error = Certificate::read_chain(&broken, now).unwrap_err();
+            assert!(error.to_string().contains("no readable certificate"));
+        }
+        let error = Certificate::read_chain(&[pem(now)], now).unwrap_err();
+        assert!(error.to_string().contains("already expired"), "{error}");
     }
 
     #[test]

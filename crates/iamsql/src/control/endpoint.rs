@@ -15,7 +15,6 @@ pub(crate) struct Endpoints {
     /// Base of the Cloud SQL Admin API, without a trailing slash.
     pub(crate) admin: Endpoint,
     /// Base of the AlloyDB Admin API, without a trailing slash.
-    #[allow(dead_code, reason = "AlloyDB follows")]
     pub(crate) alloydb: Endpoint,
     pub(crate) metadata: Endpoint,
     /// Where a token is asked for its expiry and principal; other universes have no such service.

@@ -2,10 +2,9 @@
 
 mod registry;
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::HeaderValue;
@@ -14,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::control::admin::{CloudSql, Settings};
+use crate::control::admin::{AlloyDb, CloudSql, Settings};
 use crate::control::cache::Cache;
 use crate::control::clock::{Clock, SystemClock};
 use crate::control::credentials::{Login, Resolved, Scope, Token, Tokens};
@@ -27,7 +26,10 @@ use crate::control::key::EngineKey;
 use crate::control::names::lookup::Dns;
 use crate::control::names::servers::Servers;
 use crate::control::names::{Names, Policy};
+use crate::control::schedule::{self, ForcedLimit};
 use crate::control::sharing::SharingKey;
+use crate::control::shelf::Shelf;
+use crate::control::static_info::StaticInfo;
 use crate::control::target::Target;
 use crate::error::{Error, ErrorKind, Result};
 use crate::instance::Instance;
@@ -42,6 +44,8 @@ pub(crate) struct EngineSpec {
     pub(crate) endpoints: Endpoints,
     pub(crate) environment: Environment,
     pub(crate) credentials: Resolved,
+    /// What AlloyDB instances are to be found by, in place of the API.
+    pub(crate) static_info: Option<Arc<StaticInfo>>,
     pub(crate) strategy: RefreshStrategy,
     pub(crate) user_agent: HeaderValue,
     pub(crate) quota_project: Option<HeaderValue>,
@@ -54,6 +58,7 @@ pub(crate) struct Engine {
     issuer: Arc<GoogleIssuer>,
     tokens: Arc<Tokens>,
     names: Arc<Names>,
+    refused_logins: Mutex<ForcedLimit>,
     runtime: Handle,
     /// Dropping it ends the thread.
     _stop: oneshot::Sender<()>,
@@ -80,9 +85,16 @@ impl Engine {
                 spec.endpoints.admin.clone(),
                 spec.quota_project.clone(),
             ),
+            alloydb: AlloyDb::new(
+                http.clone(),
+                spec.endpoints.alloydb.clone(),
+                spec.quota_project.clone(),
+            ),
+            static_info: spec.static_info.clone(),
             key: EngineKey::default(),
             clock: clock.clone(),
-            settings: Mutex::new(HashMap::new()),
+            settings: Shelf::new(clock.clone()),
+            connection_info: Shelf::new(clock.clone()),
         });
         let (runtime, stop) = start_thread()?;
         // By the time that anybody needs them they may be there.
@@ -107,6 +119,7 @@ impl Engine {
             move || users.upgrade().is_some_and(|cache| cache.is_used()),
         );
         Ok(Engine {
+            refused_logins: Mutex::new(ForcedLimit::new(cache.clock().now())),
             cache,
             issuer,
             tokens,
@@ -186,7 +199,6 @@ impl Engine {
     }
 
     /// A token that becomes a database login, and when it ends; see [`Login`] for what it may be used for.
-    #[allow(dead_code)]
     pub(crate) async fn login_token(
         &self,
         purpose: Login,
@@ -197,6 +209,33 @@ impl Engine {
             tokens.login(purpose, &patience).await
         })
         .await
+    }
+
+    /// The token that a metadata exchange sends. The one at hand costs a lock.
+    pub(crate) async fn exchange_token(&self, deadline: Instant) -> Result<Token> {
+        match self.tokens.exchange_at_hand() {
+            Some(token) => Ok(token),
+            None => {
+                let (token, _) = self.login_token(Login::Exchange, deadline).await?;
+                Ok(token)
+            }
+        }
+    }
+
+    /// Drops the exchange's token, because a server refused it; limited like forced refreshes.
+    pub(crate) fn exchange_refused(&self, token: &Token) {
+        let now = self.cache.clock().now();
+        let mut limit = self
+            .refused_logins
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if limit.allows(now) {
+            let (tokens, token) = (self.tokens.clone(), token.clone());
+            self.runtime.spawn(async move {
+                let patience = Patience::until(Instant::now() + schedule::FETCH_LIMIT);
+                tokens.forget(Scope::AlloyDbLogin, &token, &patience).await;
+            });
+        }
     }
 
     /// A token for calls to an API of this scope.

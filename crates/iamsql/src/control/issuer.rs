@@ -1,21 +1,23 @@
 //! From nothing to a target: tokens, settings and certificate, each asked for as early as it can be.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+mod alloydb;
+
+use std::future::Future;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use crate::control::admin::{CloudSql, Settings};
+use crate::control::admin::{AlloyDb, CloudSql, ConnectionInfo, Settings};
 use crate::control::cache::Issuer;
 use crate::control::certificate::Certificate;
 use crate::control::clock::Clock;
-use crate::control::credentials::{Login, Scope, Tokens};
-use crate::control::http::patience::{Patience, Single};
+use crate::control::credentials::{Login, Scope, Token, Tokens, is_principal_switch};
+use crate::control::http::patience::Patience;
 use crate::control::key::EngineKey;
 use crate::control::names::{InstanceNames, RESOLUTION_LIMIT};
-use crate::control::schedule;
+use crate::control::shelf::Shelf;
+use crate::control::static_info::StaticInfo;
 use crate::control::target::Target;
 use crate::error::{Error, ErrorKind, Result};
 use crate::instance::Instance;
@@ -27,28 +29,13 @@ use crate::user::DatabaseEngine;
 pub(crate) struct GoogleIssuer {
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) admin: CloudSql,
+    pub(crate) alloydb: AlloyDb,
+    /// What AlloyDB instances are to be found by, in place of the API.
+    pub(crate) static_info: Option<Arc<StaticInfo>>,
     pub(crate) key: EngineKey,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) settings: Mutex<HashMap<Instance, Arc<Single<Known>>>>,
-}
-
-/// What is known of an instance. Locked across a fetch, so that all who need it share one.
-#[derive(Default)]
-pub(crate) struct Known {
-    settings: Option<Arc<Settings>>,
-    fetched: Option<SystemTime>,
-    refused: Option<(Error, SystemTime)>,
-    failures: u32,
-}
-
-impl Known {
-    /// Old settings are better than none while asking for new ones fails; but an instance that is gone is gone.
-    fn instead_of(&self, error: &Error) -> Result<Arc<Settings>> {
-        match &self.settings {
-            Some(old) if error.is_retryable() => Ok(old.clone()),
-            _ => Err(error.clone()),
-        }
-    }
+    pub(crate) settings: Shelf<Settings>,
+    pub(crate) connection_info: Shelf<ConnectionInfo>,
 }
 
 #[async_trait]
@@ -61,29 +48,49 @@ impl Issuer for GoogleIssuer {
         generation: u64,
         patience: &Patience,
     ) -> Result<Target> {
-        check_served(instance)?;
-        let settings = async {
-            let settings = self.settings(instance, suspect, patience).await?;
-            check_login(mode, &settings)?;
-            Ok::<_, Error>(settings)
-        };
-        let certificate = self.certificate(instance, mode, patience);
-        tokio::pin!(settings, certificate);
-        // Both at once; but the settings' error explains more than what the certificate's call made of the same trouble.
-        let (settings, certificate) = tokio::select! {
-            settings = &mut settings => (settings?, certificate.await?),
-            certificate = &mut certificate => match certificate {
-                Ok(certificate) => (settings.await?, certificate),
-                Err(error) if error.is_retryable() => return Err(error),
-                Err(error) => return Err(settings.await.err().unwrap_or(error)),
-            },
-        };
-        let key = self.key.get().await?;
-        Target::new(instance, &settings, &certificate, &key, generation)
+        match instance {
+            Instance::CloudSql { .. } => {
+                self.cloud_sql(instance, mode, suspect, generation, patience)
+                    .await
+            }
+            Instance::AlloyDb { .. } => self.alloydb(instance, suspect, generation, patience).await,
+            Instance::Domain { .. } => Err(not_looked_up(instance)),
+        }
     }
 }
 
 impl GoogleIssuer {
+    async fn cloud_sql(
+        &self,
+        instance: &Instance,
+        mode: AuthMode,
+        suspect: bool,
+        generation: u64,
+        patience: &Patience,
+    ) -> Result<Target> {
+        let settings = async {
+            let settings = self.settings(instance, suspect, patience).await;
+            let settings = settings.map_err(Half::Settings)?;
+            check_login(mode, &settings).map_err(Half::Settings)?;
+            Ok(settings)
+        };
+        let certificate = async {
+            let certificate = self.certificate(instance, mode, patience).await;
+            certificate.map_err(Half::Certificate)
+        };
+        let (settings, certificate) = match both(settings, certificate).await {
+            Ok(both) => both,
+            // Whoever no longer is who they were must hear that before anything else.
+            Err(Half::Settings(error)) if mode == AuthMode::Iam => {
+                let login = self.tokens.login(Login::Certificate, patience).await;
+                return Err(login.err().filter(is_principal_switch).unwrap_or(error));
+            }
+            Err(half) => return Err(half.into()),
+        };
+        let key = self.key.get().await?;
+        Target::cloud_sql(instance, &settings, &certificate, &key, generation)
+    }
+
     /// An instance's settings: those at hand, unless they are old or, with `suspect`, doubted.
     pub(crate) async fn settings(
         &self,
@@ -91,46 +98,19 @@ impl GoogleIssuer {
         suspect: bool,
         patience: &Patience,
     ) -> Result<Arc<Settings>> {
-        check_served(instance)?;
-        let known = self.known(instance);
-        let asked = self.clock.now();
-        let (mut known, patience) = known.lock(patience).await;
-        let now = self.clock.now();
-        if let (Some(settings), Some(fetched)) = (&known.settings, known.fetched) {
-            let young = now
-                .duration_since(fetched)
-                .is_ok_and(|age| age < schedule::SETTINGS_LIFE);
-            // Doubt is settled by anything that was fetched since it arose.
-            if young && (!suspect || fetched >= asked) {
-                return Ok(settings.clone());
-            }
+        if let Instance::Domain { .. } = instance {
+            return Err(not_looked_up(instance));
         }
-        if let Some((error, until)) = &known.refused
-            && schedule::is_pause(now, *until)
-        {
-            return known.instead_of(error);
-        }
-        match self.fetch_settings(instance, &patience).await {
-            Ok(settings) => {
-                let settings = Arc::new(settings);
-                *known = Known {
-                    settings: Some(settings.clone()),
-                    fetched: Some(self.clock.now()),
-                    ..Known::default()
-                };
-                Ok(settings)
-            }
-            Err(error) => {
-                known.failures += 1;
-                let now = self.clock.now();
-                let backoff = schedule::backoff(known.failures, self.clock.chance());
-                let pause = schedule::refused_for(!error.is_retryable(), backoff);
-                let until = error.retry_at().unwrap_or(now).max(now + pause);
-                let outcome = known.instead_of(&error);
-                known.refused = Some((error, until));
-                outcome
-            }
-        }
+        let fetch = |patience: Patience| async move {
+            let patience = &patience;
+            self.authorized(Scope::Api, patience, |token| async move {
+                self.admin
+                    .connect_settings(instance, &token, patience)
+                    .await
+            })
+            .await
+        };
+        self.settings.get(instance, suspect, patience, fetch).await
     }
 
     /// Which instance bears a DNS name of Cloud SQL's own.
@@ -140,37 +120,12 @@ impl GoogleIssuer {
         name: &str,
         patience: &Patience,
     ) -> Result<Instance> {
-        let token = self.tokens.api(Scope::Api, patience).await?;
-        let ask = async |token| {
+        self.authorized(Scope::Api, patience, |token| async move {
             self.admin
-                .resolve_connect_settings(region, name, token, patience)
+                .resolve_connect_settings(region, name, &token, patience)
                 .await
-        };
-        match ask(&token).await {
-            Err(error) if error.http_status() == Some(401) => {
-                self.tokens.forget(Scope::Api, &token, patience).await;
-                ask(&self.tokens.api(Scope::Api, patience).await?).await
-            }
-            answer => answer,
-        }
-    }
-
-    async fn fetch_settings(&self, instance: &Instance, patience: &Patience) -> Result<Settings> {
-        let token = self.tokens.api(Scope::Api, patience).await?;
-        let answer = self
-            .admin
-            .connect_settings(instance, &token, patience)
-            .await;
-        match answer {
-            Err(error) if error.http_status() == Some(401) => {
-                self.tokens.forget(Scope::Api, &token, patience).await;
-                let token = self.tokens.api(Scope::Api, patience).await?;
-                self.admin
-                    .connect_settings(instance, &token, patience)
-                    .await
-            }
-            answer => answer,
-        }
+        })
+        .await
     }
 
     async fn certificate(
@@ -189,48 +144,76 @@ impl GoogleIssuer {
                 AuthMode::Password => Ok(None),
             }
         };
-        let (token, login, key) =
-            tokio::try_join!(self.tokens.api(Scope::Api, patience), login, self.key.get())?;
+        let (login, key) = tokio::try_join!(login, self.key.get())?;
         let (login, login_expires) = login.unzip();
-        let ask = async |token| {
-            self.admin
-                .generate_ephemeral_cert(instance, &key.public_pem, login.as_ref(), token, patience)
-                .await
-        };
-        let pem = match ask(&token).await {
-            Err(error) if error.http_status() == Some(401) => {
-                self.tokens.forget(Scope::Api, &token, patience).await;
-                ask(&self.tokens.api(Scope::Api, patience).await?).await
-            }
-            answer => answer,
-        }?;
-        Certificate::read(&pem, login_expires, self.clock.now())
+        let (public, within) = (&key.public_pem, login.as_ref());
+        let pem = self
+            .authorized(Scope::Api, patience, |token| async move {
+                self.admin
+                    .generate_ephemeral_cert(instance, public, within, &token, patience)
+                    .await
+            })
+            .await;
+        // Which of the two tokens was meant, the answer does not say.
+        if let (Err(error), Some(login)) = (&pem, &login)
+            && error.http_status() == Some(401)
+        {
+            self.tokens.forget(Scope::Login, login, patience).await;
+        }
+        Certificate::read(&pem?, login_expires, self.clock.now())
     }
 
-    fn known(&self, instance: &Instance) -> Arc<Single<Known>> {
-        let mut all = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= MAX_KNOWN {
-            // Whoever is fetching holds a reference; what was refused may be forgotten.
-            all.retain(|_, known| {
-                known
-                    .try_lock()
-                    .is_none_or(|known| known.settings.is_some())
-            });
+    /// Asks with an API token, and once more with a new one if Google refuses the first.
+    async fn authorized<T, F: Future<Output = Result<T>>>(
+        &self,
+        scope: Scope,
+        patience: &Patience,
+        ask: impl Fn(Token) -> F,
+    ) -> Result<T> {
+        let token = self.tokens.api(scope, patience).await?;
+        match ask(token.clone()).await {
+            Err(error) if error.http_status() == Some(401) => {
+                self.tokens.forget(scope, &token, patience).await;
+                ask(self.tokens.api(scope, patience).await?).await
+            }
+            answer => answer,
         }
-        all.entry(instance.clone()).or_default().clone()
     }
 }
 
-fn check_served(instance: &Instance) -> Result<()> {
-    let what = match instance {
-        Instance::CloudSql { .. } => return Ok(()),
-        Instance::AlloyDb { .. } => "AlloyDB instances",
-        Instance::Domain { .. } => "domain names",
-    };
-    Err(
-        Error::config(format!("{what} cannot be connected to in this version"))
-            .with_instance(instance),
-    )
+/// Which of two calls failed.
+enum Half {
+    Settings(Error),
+    Certificate(Error),
+}
+
+impl From<Half> for Error {
+    fn from(half: Half) -> Self {
+        match half {
+            Half::Settings(error) | Half::Certificate(error) => error,
+        }
+    }
+}
+
+/// Both at once; but the settings' error explains more than what the certificate's call made of the same trouble.
+async fn both<S, C>(
+    settings: impl Future<Output = Result<S, Half>>,
+    certificate: impl Future<Output = Result<C, Half>>,
+) -> Result<(S, C), Half> {
+    tokio::pin!(settings, certificate);
+    tokio::select! {
+        settings = &mut settings => Ok((settings?, certificate.await?)),
+        certificate = &mut certificate => match certificate {
+            Ok(certificate) => Ok((settings.await?, certificate)),
+            Err(Half::Certificate(error)) if error.is_retryable() => Err(Half::Certificate(error)),
+            Err(error) => Err(settings.await.err().unwrap_or(error)),
+        },
+    }
+}
+
+/// Names are looked up before anything is asked about the instance behind them.
+fn not_looked_up(instance: &Instance) -> Error {
+    Error::config("the domain name was not looked up").with_instance(instance)
 }
 
 fn check_login(mode: AuthMode, settings: &Settings) -> Result<()> {
@@ -244,8 +227,6 @@ fn check_login(mode: AuthMode, settings: &Settings) -> Result<()> {
         _ => Ok(()),
     }
 }
-
-const MAX_KNOWN: usize = 1024;
 
 #[async_trait]
 impl InstanceNames for GoogleIssuer {

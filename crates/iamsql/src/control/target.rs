@@ -8,16 +8,17 @@ use std::time::SystemTime;
 use rustls::ClientConfig;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::ServerName;
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
 
-use crate::control::admin::Settings;
+use crate::control::admin::alloydb::DATABASE_VERSION as ALLOYDB_VERSION;
+use crate::control::admin::{ConnectionInfo, Settings};
 use crate::control::certificate::Certificate;
 use crate::control::key::Key;
 use crate::control::names::domain::is_immutable;
 use crate::control::trust::{ServerTrust, ServerVerifier};
 use crate::error::{Error, ErrorKind, Result};
 use crate::instance::Instance;
-use crate::options::{CLOUD_SQL_PORT, IpType};
+use crate::options::{ALLOYDB_PORT, CLOUD_SQL_PORT, IpType};
 use crate::secret::foreign;
 
 /// Where an instance can be reached.
@@ -31,7 +32,6 @@ pub(crate) enum Address {
 /// What is said to the server's proxy between the TLS handshake and the driver's first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exchange {
-    #[allow(dead_code, reason = "AlloyDB follows")]
     /// AlloyDB's: how the login happens, and a login token.
     AlloyDb,
     /// Cloud SQL's: how the driver connects.
@@ -60,7 +60,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(crate) fn new(
+    pub(crate) fn cloud_sql(
         instance: &Instance,
         settings: &Settings,
         certificate: &Certificate,
@@ -68,7 +68,7 @@ impl Target {
         generation: u64,
     ) -> Result<Self> {
         let trust = ServerTrust::new(instance, settings)?;
-        let tls = Arc::new(client_config(trust.clone(), certificate, key)?);
+        let tls = client_config(trust.clone(), certificate, key.signer.clone())?;
         Ok(Target {
             addresses: settings.addresses.clone(),
             port: CLOUD_SQL_PORT,
@@ -77,6 +77,28 @@ impl Target {
             by_domain: Some(ByDomain::new(trust, tls.clone())),
             tls,
             server_name: settings.dns_names.iter().find_map(|name| dns_name(name)),
+            expires: certificate.expires,
+            generation,
+        })
+    }
+
+    /// The server must bear the address or name that is dialled, signed by `authority`.
+    pub(crate) fn alloydb(
+        info: &ConnectionInfo,
+        authority: &str,
+        certificate: &Certificate,
+        signer: Arc<dyn SigningKey>,
+        generation: u64,
+    ) -> Result<Self> {
+        let trust = ServerTrust::as_dialled(authority)?;
+        Ok(Target {
+            addresses: info.addresses.clone(),
+            port: ALLOYDB_PORT,
+            exchange: Some(Exchange::AlloyDb),
+            database_version: Some(ALLOYDB_VERSION.to_owned()),
+            by_domain: None,
+            tls: client_config(trust, certificate, signer)?,
+            server_name: None,
             expires: certificate.expires,
             generation,
         })
@@ -118,15 +140,18 @@ fn dns_name(name: &str) -> Option<ServerName<'static>> {
 }
 
 /// TLS 1.3 alone, no session kept: a resumed session would outlive its certificate.
-fn client_config(trust: ServerTrust, certificate: &Certificate, key: &Key) -> Result<ClientConfig> {
+fn client_config(
+    trust: ServerTrust,
+    certificate: &Certificate,
+    signer: Arc<dyn SigningKey>,
+) -> Result<Arc<ClientConfig>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let algorithms = provider.signature_verification_algorithms;
-    let chain = vec![certificate.der.clone()];
-    let certified = Arc::new(CertifiedKey::new(chain, key.signer.clone()));
+    let certified = Arc::new(CertifiedKey::new(certificate.chain.clone(), signer));
     certified.keys_match().map_err(|error| {
         Error::new(
             ErrorKind::Unavailable,
-            "the Cloud SQL Admin API issued a certificate for another key",
+            "the client certificate was issued for another key",
         )
         .with_source(error)
     })?;
@@ -138,7 +163,7 @@ fn client_config(trust: ServerTrust, certificate: &Certificate, key: &Key) -> Re
         .with_client_cert_resolver(Arc::new(Always(certified)));
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
-    Ok(config)
+    Ok(Arc::new(config))
 }
 
 /// A configuration for each domain name that leads here: the same certificate, but another name for the server.

@@ -31,11 +31,16 @@ pub(crate) struct ServerTrust {
 
 /// The names under which a server is the instance.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Expected {
-    /// Any of these as a DNS name of the certificate, exactly, but for case and a final dot.
-    dns_names: Vec<String>,
-    /// `project:instance`, as the only common name; not where the authority is a customer's own.
-    common_name: Option<String>,
+pub(crate) enum Expected {
+    /// Those that are known of the instance.
+    Named {
+        /// Any of these as a DNS name of the certificate, exactly, but for case and a final dot.
+        dns_names: Vec<String>,
+        /// `project:instance`, as the only common name; not where the authority is a customer's own.
+        common_name: Option<String>,
+    },
+    /// The very address or DNS name that was dialled, as an alternative name of the certificate.
+    Dialled,
 }
 
 /// Why a server is not the instance. Reads as a sentence, also where a library prints it for debugging.
@@ -47,17 +52,28 @@ pub(crate) struct Distrust {
 
 impl ServerTrust {
     pub(crate) fn new(instance: &Instance, settings: &Settings) -> Result<Self> {
-        let (anchors, pinned) = read_authorities(&settings.server_ca)?;
+        let (anchors, pinned) =
+            read_authorities(&settings.server_ca).map_err(|error| error.with_advice(ROTATE))?;
         Ok(ServerTrust {
             anchors: Arc::new(anchors),
             pinned,
-            expected: Expected {
+            expected: Expected::Named {
                 dns_names: settings.dns_names.clone(),
                 common_name: match settings.ca_mode {
                     CaMode::Google => Some(format!("{}:{}", instance.project(), instance.name())),
                     CaMode::Other => None,
                 },
             },
+        })
+    }
+
+    /// Trusts whom `authority` vouches for under the address or name that is dialled.
+    pub(crate) fn as_dialled(authority: &str) -> Result<Self> {
+        let (anchors, pinned) = read_authorities(authority)?;
+        Ok(ServerTrust {
+            anchors: Arc::new(anchors),
+            pinned,
+            expected: Expected::Dialled,
         })
     }
 }
@@ -67,10 +83,16 @@ impl ServerTrust {
     /// authority signs, the only one, because nothing else there is known to be this instance's alone.
     pub(crate) fn under(&self, domain: &str) -> Self {
         let mut trust = self.clone();
-        if trust.expected.common_name.is_none() {
-            trust.expected.dns_names.clear();
+        if let Expected::Named {
+            dns_names,
+            common_name,
+        } = &mut trust.expected
+        {
+            if common_name.is_none() {
+                dns_names.clear();
+            }
+            dns_names.insert(0, domain.to_owned());
         }
-        trust.expected.dns_names.insert(0, domain.to_owned());
         trust
     }
 }
@@ -82,7 +104,6 @@ fn read_authorities(pem: &str) -> Result<(RootCertStore, Vec<CertificateDer<'sta
             ErrorKind::Tls,
             format!("the instance's server CA certificate {why}"),
         )
-        .with_advice(ROTATE)
     };
     if pem.len() > MAX_AUTHORITIES_BYTES {
         return Err(malformed("is larger than 64 KiB"));
@@ -119,7 +140,7 @@ impl Distrust {
     }
 
     /// The names differ: those that the certificate bears, and those of which it had to bear one.
-    fn names(presented: &[&str], expected: &[&str]) -> Self {
+    fn names(presented: &[String], expected: &[String]) -> Self {
         let sentence = format!(
             "server presented {}, expected {}",
             listed(presented, "\""),
@@ -135,7 +156,7 @@ impl Distrust {
     }
 }
 
-fn listed(names: &[&str], quote: &str) -> String {
+fn listed(names: &[String], quote: &str) -> String {
     let shown: Vec<String> = names
         .iter()
         .take(MAX_SHOWN)

@@ -20,10 +20,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::{Route, Targets};
+use crate::control::credentials::Token;
 use crate::control::{Address, Target};
 use crate::error::{Error, ErrorKind, Result};
 use crate::instance::Instance;
 use crate::options::{AuthMode, CLOUD_SQL_PORT, IpType};
+use crate::secret::Secret;
 use crate::tether::{Cutter, Tether};
 
 /// An authority that signs servers and clients.
@@ -180,6 +182,8 @@ pub(crate) struct Published {
     /// Where any domain name leads.
     pub(crate) leads_to: Mutex<String>,
     cutters: Mutex<Vec<Cutter>>,
+    pub(crate) token: Mutex<Option<Secret>>,
+    pub(crate) logins_refused: Mutex<Vec<Secret>>,
     pub(crate) closed: CancellationToken,
 }
 
@@ -192,6 +196,8 @@ impl Published {
             names: Mutex::default(),
             leads_to: Mutex::new("p:r:i".to_owned()),
             cutters: Mutex::default(),
+            token: Mutex::new(Some(Secret::new(TOKEN))),
+            logins_refused: Mutex::default(),
             closed: CancellationToken::new(),
         })
     }
@@ -243,6 +249,25 @@ impl Targets for Published {
         }
     }
 
+    async fn login_token(&self, _: Instant) -> Result<Token> {
+        let asked = self.token.lock().unwrap().clone();
+        match asked {
+            Some(token) => Ok(Token::new(token)),
+            None => Err(Error::new(ErrorKind::Credentials, "no login token")),
+        }
+    }
+
+    fn login_refused(&self, token: &Token) {
+        self.logins_refused
+            .lock()
+            .unwrap()
+            .push(token.secret().clone());
+    }
+
+    fn user_agent(&self) -> String {
+        "iamsql/test".to_owned()
+    }
+
     fn closed(&self) -> CancellationToken {
         self.closed.clone()
     }
@@ -289,6 +314,9 @@ pub(crate) fn noise(length: usize) -> Vec<u8> {
 
 /// Has the server change its keys, and ask for new ones of ours, before it echoes.
 pub(crate) const REKEY: &[u8] = b"new keys, please";
+
+/// The login token that metadata exchanges send.
+pub(crate) const TOKEN: &str = "login-token-of-the-test";
 
 const SERVER_NAME: &str = "server.test";
 

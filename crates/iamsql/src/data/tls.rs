@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use super::connection::{Connection, Origin, certificate_refused};
+use super::connection::{Origin, certificate_refused};
+use super::line::{Line, lost};
 use super::session::{Handshake as Progress, Session, refuses_certificate};
 use crate::control::tls_error;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,60 +28,39 @@ pub(crate) struct Handshake {
 
 /// Shakes hands with `peer`. The verifier in its configuration runs before any byte that names us leaves.
 pub(crate) async fn handshake(
-    mut tcp: TcpStream,
+    tcp: TcpStream,
     peer: SocketAddr,
     handshake: Handshake,
-) -> Result<Connection> {
+) -> Result<Line> {
     let Handshake {
         server,
         config,
         client,
         origin,
     } = handshake;
-    let mut session = Session::new(config, server, origin)?;
+    let session = Session::new(config, server, origin)?;
+    let mut line = Line { tcp, session, peer };
+    let lost = |cause| lost(peer, "the TLS handshake", cause);
     loop {
-        let state = session.handshake();
+        let state = line.session.handshake();
         // A failed handshake has an alert to send, so that the server's log can say why.
-        let sent = flush(&mut tcp, &mut session).await;
-        match state {
-            Err(error) => return Err(refusal(&error)),
-            Ok(_) if sent.is_err() => return Err(lost(peer, sent)),
-            Ok(Progress::Done) => break,
-            Ok(Progress::Starved) => match tcp.read(session.space()).await {
-                Ok(count) if count > 0 => session.arrived(count),
-                Ok(_) => return Err(lost(peer, Err(io::ErrorKind::UnexpectedEof.into()))),
-                Err(error) => return Err(lost(peer, Err(error))),
-            },
+        let sent = line.flush().await;
+        let state = state.map_err(|error| refusal(&error))?;
+        sent.map_err(lost)?;
+        if state == Progress::Done {
+            break;
+        }
+        match line.tcp.read(line.session.space()).await.map_err(lost)? {
+            0 => return Err(lost(io::ErrorKind::UnexpectedEof.into())),
+            count => line.session.arrived(count),
         }
     }
     if let Some(client) = client {
         // It is far smaller than any socket's buffer, and nobody waits for the reply: see the exchange.
-        session.introduce(client)?;
-        let sent = flush(&mut tcp, &mut session).await;
-        sent.map_err(|error| lost(peer, Err(error)))?;
+        line.session.introduce(client)?;
+        line.flush().await.map_err(lost)?;
     }
-    session.rest();
-    #[cfg(unix)]
-    let listed = super::descriptors::Listed::new(&tcp);
-    let tcp = tcp.into_std().map_err(|error| lost(peer, Err(error)))?;
-    Ok(Connection {
-        #[cfg(unix)]
-        listed,
-        tcp,
-        session,
-        peer,
-    })
-}
-
-async fn flush(tcp: &mut TcpStream, session: &mut Session) -> io::Result<()> {
-    while session.has_outgoing() {
-        let count = tcp.write(session.outgoing()).await?;
-        if count == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        session.sent(count);
-    }
-    Ok(())
+    Ok(line)
 }
 
 /// What the failed handshake means, and whose move it is.
@@ -97,15 +77,4 @@ fn refusal(error: &rustls::Error) -> Error {
         _ => return tls_error(error),
     };
     Error::new(ErrorKind::Tls, message).with_source(error.clone())
-}
-
-fn lost(peer: SocketAddr, result: io::Result<()>) -> Error {
-    let error = Error::new(
-        ErrorKind::Network,
-        format!("{peer} closed the connection during the TLS handshake"),
-    );
-    match result {
-        Ok(()) => error,
-        Err(cause) => error.with_source(cause),
-    }
 }

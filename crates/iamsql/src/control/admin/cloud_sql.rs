@@ -3,24 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use reqwest::header::HeaderValue;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::control::admin::refusal::refusal;
+use crate::control::admin::api::{Api, segment};
 use crate::control::admin::settings::{Settings, SettingsBody};
 use crate::control::credentials::Token;
 use crate::control::endpoint::Endpoint;
 use crate::control::http::patience::Patience;
-use crate::control::http::{Answer, Call, Http, bearer};
+use crate::control::http::{Call, Http};
 use crate::error::{Error, ErrorKind, Result};
 use crate::instance::Instance;
 
 pub(crate) struct CloudSql {
-    http: Arc<Http>,
-    endpoint: Endpoint,
-    quota_project: Option<HeaderValue>,
+    api: Api,
 }
 
 impl CloudSql {
@@ -30,9 +27,12 @@ impl CloudSql {
         quota_project: Option<HeaderValue>,
     ) -> Self {
         CloudSql {
-            http,
-            endpoint,
-            quota_project,
+            api: Api {
+                service: SERVICE,
+                http,
+                endpoint,
+                quota_project,
+            },
         }
     }
 
@@ -44,8 +44,8 @@ impl CloudSql {
         patience: &Patience,
     ) -> Result<Settings> {
         let call = Call::get(SERVICE, self.of(instance, "/connectSettings"), LIMIT);
-        let answer = self.send(call, instance, token, patience).await?;
-        let body: SettingsBody = read(&answer)?;
+        let answer = self.api.send(call, instance, token, patience).await?;
+        let body: SettingsBody = self.api.read(&answer)?;
         Settings::new(instance, body)
     }
 
@@ -73,8 +73,8 @@ impl CloudSql {
         }
         let endpoint = self.of(instance, ":generateEphemeralCert");
         let call = Call::post_json(SERVICE, endpoint, LIMIT, &body);
-        let answer = self.send(call, instance, token, patience).await?;
-        Ok(read::<Body>(&answer)?.ephemeral_cert.cert)
+        let answer = self.api.send(call, instance, token, patience).await?;
+        Ok(self.api.read::<Body>(&answer)?.ephemeral_cert.cert)
     }
 
     /// The instance that bears `name`, a DNS name of Cloud SQL's own in `region`, without a final dot.
@@ -90,23 +90,18 @@ impl CloudSql {
         struct Body {
             connection_name: Option<String>,
         }
-        let (region, segment) = (
-            utf8_percent_encode(region, SEGMENT),
-            utf8_percent_encode(name, SEGMENT),
-        );
-        let endpoint = self.endpoint.join(&format!(
-            "/sql/v1beta4/locations/{region}/dns/{segment}.:resolveConnectSettings"
+        let endpoint = self.api.endpoint.join(&format!(
+            "/sql/v1beta4/locations/{}/dns/{}.:resolveConnectSettings",
+            segment(region),
+            segment(name),
         ));
         let asked = Instance::Domain {
             name: name.to_owned(),
         };
         let call = Call::get(SERVICE, endpoint, LIMIT);
-        let answer = self.send(call, &asked, token, patience).await?;
-        match read::<Body>(&answer)?
-            .connection_name
-            .as_deref()
-            .map(str::parse)
-        {
+        let answer = self.api.send(call, &asked, token, patience).await?;
+        let body: Body = self.api.read(&answer)?;
+        match body.connection_name.as_deref().map(str::parse) {
             Some(Ok(instance @ Instance::CloudSql { .. })) => Ok(instance),
             _ => Err(Error::new(
                 ErrorKind::Unavailable,
@@ -117,49 +112,16 @@ impl CloudSql {
         }
     }
 
-    async fn send(
-        &self,
-        call: Call,
-        instance: &Instance,
-        token: &Token,
-        patience: &Patience,
-    ) -> Result<Answer> {
-        let mut call = call.header(AUTHORIZATION, bearer(token.secret())?);
-        if let Some(project) = &self.quota_project {
-            call = call.header(USER_PROJECT, project.clone());
-        }
-        self.http
-            .call(&call, patience, &|answer| refusal(answer, instance))
-            .await
-    }
-
     fn of(&self, instance: &Instance, suffix: &str) -> Endpoint {
-        let project = utf8_percent_encode(instance.project(), SEGMENT);
-        let name = utf8_percent_encode(instance.name(), SEGMENT);
-        self.endpoint.join(&format!(
+        let (project, name) = (segment(instance.project()), segment(instance.name()));
+        self.api.endpoint.join(&format!(
             "/sql/v1beta4/projects/{project}/instances/{name}{suffix}"
         ))
     }
 }
 
-fn read<T: for<'a> Deserialize<'a>>(answer: &Answer) -> Result<T> {
-    serde_json::from_slice(&answer.body).map_err(|_| {
-        Error::new(
-            ErrorKind::Unavailable,
-            format!("{SERVICE} sent an answer that cannot be read"),
-        )
-    })
-}
-
-const SERVICE: &str = "the Cloud SQL Admin API";
+pub(crate) const SERVICE: &str = "the Cloud SQL Admin API";
 const LIMIT: Duration = Duration::from_secs(15);
-const USER_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
-/// What may stand in a path segment as it is.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::control::http::{Answer, retry};
 use crate::error::{Error, ErrorKind};
-use crate::instance::Instance;
+use crate::instance::{Instance, Product};
 use crate::secret::foreign;
 
 /// `HTTP 403 PERMISSION_DENIED: …`, of the kind that says whose move it is; never a raw body.
@@ -44,8 +44,18 @@ fn advice(status: u16, said: &Said, instance: &Instance) -> Option<String> {
             "the access token was refused: renew the credentials, and check this machine's clock"
                 .to_owned()
         }
-        403 if said.is_api_disabled() && !project.is_empty() => format!(
-            "enable the Cloud SQL Admin API: https://console.cloud.google.com/apis/library/sqladmin.googleapis.com?project={project}"
+        403 if said.is_api_disabled() && !project.is_empty() => {
+            let (api, host) = match instance.product() {
+                Product::CloudSql => ("Cloud SQL Admin API", "sqladmin.googleapis.com"),
+                Product::AlloyDb => ("AlloyDB API", "alloydb.googleapis.com"),
+            };
+            format!(
+                "enable the {api}: https://console.cloud.google.com/apis/library/{host}?project={project}"
+            )
+        }
+        403 if instance.product() == Product::AlloyDb => format!(
+            "grant the principal roles/alloydb.client and roles/serviceusage.serviceUsageConsumer, and for IAM logins \
+             roles/alloydb.databaseUser, on project {project:?}; and check that instance {name:?} exists"
         ),
         403 if project.is_empty() => {
             "grant the principal roles/cloudsql.client on the instance's project".to_owned()
@@ -58,10 +68,17 @@ fn advice(status: u16, said: &Said, instance: &Instance) -> Option<String> {
             "grant the principal roles/cloudsql.client, and for IAM logins roles/cloudsql.instanceUser, on project {project:?}; \
              and check that instance {name:?} exists"
         ),
-        404 => format!(
-            "list the instances with `gcloud sql instances list --project={}`",
-            quoted(project)
-        ),
+        404 => match instance {
+            Instance::AlloyDb { cluster, .. } => format!(
+                "list the instances with `gcloud alloydb instances list --cluster={cluster} --region={} --project={}`",
+                instance.region(),
+                quoted(project)
+            ),
+            _ => format!(
+                "list the instances with `gcloud sql instances list --project={}`",
+                quoted(project)
+            ),
+        },
         429 => {
             "the Admin API quota is used up: wait, or share one connector instead of making many"
                 .to_owned()
@@ -203,6 +220,44 @@ mod tests {
         );
         let denied = refused(403, r#"{"error":{"status":"PERMISSION_DENIED"}}"#);
         assert!(denied.advice().unwrap().contains("roles/cloudsql.client"));
+    }
+
+    #[test]
+    fn alloydb_has_roles_an_api_and_commands_of_its_own() {
+        let instance = "projects/example.com:p/locations/r/clusters/c/instances/i"
+            .parse()
+            .unwrap();
+        let refused = |status, body: &str| refusal(&Answer::new(status, body), &instance);
+        let denied = refused(
+            403,
+            r#"{"error":{"status":"PERMISSION_DENIED","message":"no"}}"#,
+        );
+        assert_eq!(
+            denied.to_string(),
+            "example.com:p.r.c.i: HTTP 403 PERMISSION_DENIED: no"
+        );
+        let advice = denied.advice().unwrap();
+        assert!(advice.contains("roles/alloydb.client"), "{advice}");
+        assert!(
+            advice.contains("roles/serviceusage.serviceUsageConsumer"),
+            "{advice}"
+        );
+        let disabled = refused(
+            403,
+            r#"{"error":{"details":[{"reason":"SERVICE_DISABLED"}]}}"#,
+        );
+        let advice = disabled.advice().unwrap();
+        assert!(
+            advice.contains("apis/library/alloydb.googleapis.com"),
+            "{advice}"
+        );
+        let gone = refused(404, "{}");
+        assert_eq!(
+            gone.advice(),
+            Some(
+                "list the instances with `gcloud alloydb instances list --cluster=c --region=r --project='example.com:p'`"
+            )
+        );
     }
 
     #[test]

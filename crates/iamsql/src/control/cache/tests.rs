@@ -58,7 +58,7 @@ impl Issuer for Fake {
             expires: self.clock.now() + *self.life.lock().unwrap(),
             ..self.certificate.clone()
         };
-        Target::new(
+        Target::cloud_sql(
             instance,
             &self.settings,
             &certificate,
@@ -131,7 +131,7 @@ fn certificate_for(key: &Key) -> Certificate {
         .signed_by(&public, &issuer)
         .unwrap();
     Certificate {
-        der: signed.der().clone(),
+        chain: vec![signed.der().clone()],
         expires: SystemTime::UNIX_EPOCH,
     }
 }

@@ -41,7 +41,6 @@ struct Held {
 
 /// What a login token is wanted for, which decides whether one that can do more than log in will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code)] // AlloyDB's connections are what exchanges.
 pub(crate) enum Login {
     /// Embedded in a Cloud SQL certificate.
     Certificate,
@@ -146,7 +145,6 @@ impl Tokens {
     }
 
     /// The login token of the metadata exchange, if one is at hand: costs a lock, and needs no other thread.
-    #[allow(dead_code)]
     pub(crate) fn exchange_at_hand(&self) -> Option<Token> {
         let held = self.held.of(Login::Exchange.scope()).try_lock()?;
         held.as_ref()

@@ -1,73 +1,121 @@
-//! A certificate's names against those expected. Strings only.
+//! A certificate's names against those expected. Strings and addresses only.
 
+use std::net::IpAddr;
+
+use rustls::pki_types::ServerName;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
 use crate::control::trust::{Distrust, Expected};
 
 impl Expected {
-    /// Accepts the certificate if it carries one of the DNS names, or the instance's common name where that may count.
-    pub(super) fn check(&self, certificate: &X509Certificate<'_>) -> Result<(), Distrust> {
-        let dns_names = dns_names(certificate)?;
-        if dns_names.iter().any(|name| self.is_expected(name)) {
-            return Ok(());
-        }
+    /// Accepts the certificate if it carries one of the DNS names, or the instance's common name where that may count; or
+    /// what was `dialled`, where that is what is expected.
+    pub(super) fn check(
+        &self,
+        certificate: &X509Certificate<'_>,
+        dialled: &ServerName<'_>,
+    ) -> Result<(), Distrust> {
+        let alternatives = Alternatives::of(certificate)?;
         let common_names = common_names(certificate);
-        if let Some(expected) = &self.common_name {
-            // Two common names may be read differently by whoever issued the certificate and by us.
-            if let [Some(only)] = common_names[..]
-                && only == expected
-            {
-                return Ok(());
+        let accepted = match self {
+            Expected::Named {
+                dns_names,
+                common_name,
+            } => {
+                dns_names.iter().any(|name| alternatives.name(name))
+                    || is_only(&common_names, common_name.as_deref())
+            }
+            Expected::Dialled => match dialled {
+                ServerName::DnsName(name) => alternatives.name(name.as_ref()),
+                ServerName::IpAddress(ip) => alternatives.ips.contains(&IpAddr::from(*ip)),
+                _ => false,
+            },
+        };
+        match accepted {
+            true => Ok(()),
+            false => Err(self.mismatch(alternatives, common_names, dialled)),
+        }
+    }
+
+    fn mismatch(
+        &self,
+        alternatives: Alternatives<'_>,
+        common_names: Vec<Option<&str>>,
+        dialled: &ServerName<'_>,
+    ) -> Distrust {
+        let expected: Vec<String> = match self {
+            Expected::Named {
+                dns_names,
+                common_name,
+            } => dns_names.iter().chain(common_name).cloned().collect(),
+            Expected::Dialled => vec![dialled.to_str().into_owned()],
+        };
+        if expected.is_empty() {
+            return Distrust::new(
+                "the instance has no DNS name, and nothing else may identify its server",
+            );
+        }
+        let ips = alternatives.ips.iter().map(IpAddr::to_string);
+        let names = alternatives.dns_names.into_iter().map(str::to_owned);
+        let common_names = common_names
+            .into_iter()
+            .map(|name| name.unwrap_or("?").to_owned());
+        let presented: Vec<String> = names.chain(ips).chain(common_names).collect();
+        Distrust::names(&presented, &expected)
+    }
+}
+
+/// What a certificate says besides its common name.
+struct Alternatives<'a> {
+    dns_names: Vec<&'a str>,
+    ips: Vec<IpAddr>,
+}
+
+impl<'a> Alternatives<'a> {
+    fn of(certificate: &'a X509Certificate<'_>) -> Result<Self, Distrust> {
+        let extension = certificate
+            .subject_alternative_name()
+            .map_err(|_| Distrust::new("server presented a certificate with unreadable names"))?;
+        let mut alternatives = Alternatives {
+            dns_names: Vec::new(),
+            ips: Vec::new(),
+        };
+        for name in extension
+            .iter()
+            .flat_map(|names| &names.value.general_names)
+        {
+            match name {
+                GeneralName::DNSName(name) => alternatives.dns_names.push(name),
+                GeneralName::IPAddress(bytes) => alternatives.ips.extend(address(bytes)),
+                _ => {}
             }
         }
-        let common_names = common_names.into_iter().map(|name| name.unwrap_or("?"));
-        let presented: Vec<&str> = dns_names.into_iter().chain(common_names).collect();
-        Err(self.mismatch(&presented))
+        Ok(alternatives)
     }
 
-    fn is_expected(&self, presented: &str) -> bool {
-        // A wildcard matches nothing: it is compared as the text that it is, and no expected name holds an asterisk.
-        !presented.contains('*')
-            && self
-                .dns_names
-                .iter()
-                .any(|expected| without_dot(expected).eq_ignore_ascii_case(without_dot(presented)))
+    /// A wildcard matches nothing: it is compared as the text that it is, and no expected name holds an asterisk.
+    fn name(&self, expected: &str) -> bool {
+        self.dns_names.iter().any(|presented| {
+            !presented.contains('*')
+                && without_dot(expected).eq_ignore_ascii_case(without_dot(presented))
+        })
     }
+}
 
-    fn mismatch(&self, presented: &[&str]) -> Distrust {
-        let expected: Vec<&str> = self
-            .dns_names
-            .iter()
-            .chain(&self.common_name)
-            .map(String::as_str)
-            .collect();
-        match expected.is_empty() {
-            true => Distrust::new(
-                "the instance has no DNS name, and nothing else may identify its server",
-            ),
-            false => Distrust::names(presented, &expected),
-        }
-    }
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    let v6 = <[u8; 16]>::try_from(bytes).map(IpAddr::from);
+    v4.or(v6).ok()
+}
+
+/// Two common names may be read differently by whoever issued the certificate and by us.
+fn is_only(common_names: &[Option<&str>], expected: Option<&str>) -> bool {
+    expected.is_some() && matches!(common_names, [only] if *only == expected)
 }
 
 fn without_dot(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
-}
-
-fn dns_names<'a>(certificate: &'a X509Certificate<'_>) -> Result<Vec<&'a str>, Distrust> {
-    let extension = certificate
-        .subject_alternative_name()
-        .map_err(|_| Distrust::new("server presented a certificate with unreadable names"))?;
-    let names = extension.map(|extension| extension.value.general_names.iter());
-    Ok(names
-        .into_iter()
-        .flatten()
-        .filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some(*name),
-            _ => None,
-        })
-        .collect())
 }
 
 /// Every common name; `None` for one that is no text.

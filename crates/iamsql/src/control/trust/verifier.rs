@@ -31,6 +31,7 @@ impl ServerVerifier {
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
+        dialled: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<(), rustls::Error> {
         let (_, certificate) = X509Certificate::from_der(leaf)
@@ -53,7 +54,10 @@ impl ServerVerifier {
             )
             .map_err(in_our_words)?,
         }
-        self.trust.expected.check(&certificate).map_err(distrusted)
+        self.trust
+            .expected
+            .check(&certificate, dialled)
+            .map_err(distrusted)
     }
 }
 
@@ -62,11 +66,11 @@ impl ServerCertVerifier for ServerVerifier {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _dialled: &ServerName<'_>,
+        dialled: &ServerName<'_>,
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.check(end_entity, intermediates, now)?;
+        self.check(end_entity, intermediates, dialled, now)?;
         Ok(ServerCertVerified::assertion())
     }
 
