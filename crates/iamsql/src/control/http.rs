@@ -329,7 +329,8 @@ fn unusable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
 /// `HTTPS_PROXY` or `ALL_PROXY`, with `NO_PROXY`: for https only, and never for this machine.
 fn proxy(environment: &Environment) -> Result<Option<Proxy>> {
     let first = |names: &'static [&'static str]| {
-        let set = |name: &&'static str| Ok(environment.text(name)?.map(|text| (*name, text)));
+        let set =
+            |name: &&'static str| Ok::<_, Error>(environment.text(name)?.map(|text| (*name, text)));
         names
             .iter()
             .map(set)
