@@ -5,13 +5,26 @@ use reqwest::Method;
 
 use crate::client::Client;
 
-const PATHS: [(&str, &str); 6] = [
+const PATHS: [(&str, &str); 13] = [
     ("GET", "/"),
     ("GET", "/computeMetadata/v1/project/project-id"),
     ("POST", "/token"),
     ("GET", "/sql/v1beta4/projects/p/instances/i/connectSettings"),
+    (
+        "GET",
+        "/sql/v1beta4/locations/r/dns/a.b.r.sql.goog.:resolveConnectSettings",
+    ),
+    ("POST", "/v1/token"),
+    ("POST", "/v1/oauthtoken"),
+    (
+        "POST",
+        "/v1/projects/-/serviceAccounts/a@p.iam.gserviceaccount.com:generateAccessToken",
+    ),
+    ("GET", "/emulator/subject-token"),
+    ("PUT", "/emulator/aws/robot/latest/api/token"),
     ("GET", "/emulator"),
     ("GET", "/emulator/control/calls"),
+    ("GET", "/emulator/control/dns"),
 ];
 
 #[tokio::test]

@@ -23,7 +23,7 @@ use crate::instances;
 #[command(version, disable_help_subcommand = true)]
 pub(crate) struct Options {
     /// An instance with a PostgreSQL: PROJECT:REGION:INSTANCE, or projects/…/instances/I of AlloyDB, optionally with ?ca=cas&address=private&iam=off&database=d
-    /// (also dns=NAME, tickets=off, version=POSTGRES_17, pinned=on, certificate=expired…). Default: the demo instances.
+    /// (also address=psc, psc-dns=NAME, dns=NAME, edition=developer, tickets=off, version=POSTGRES_17, pinned=on, certificate=expired…). Default: the demo instances.
     #[arg(long = "instance", value_name = "NAME[?SETTINGS]", value_parser = instances::parse)]
     instances: Vec<InstanceSpec>,
 
