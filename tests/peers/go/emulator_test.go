@@ -19,6 +19,7 @@ type emulator struct {
 	user, password string
 	control        string
 	bearer         string
+	instances      []instance
 }
 
 // ready is the line that the program prints.
@@ -34,7 +35,15 @@ type ready struct {
 		Name     string `json:"name"`
 		Password string `json:"password"`
 	} `json:"users"`
-	Env map[string]string `json:"env"`
+	Env       map[string]string `json:"env"`
+	Instances []instance        `json:"instances"`
+}
+
+// instance is one that runs.
+type instance struct {
+	Name      string            `json:"name"`
+	Addresses map[string]string `json:"addresses"`
+	PSC       string            `json:"psc_dns_name"`
 }
 
 // session is a connection as the emulator saw it.
@@ -43,6 +52,11 @@ type session struct {
 	Server      string  `json:"server"`
 	Certificate *string `json:"certificate"`
 	User        string  `json:"user"`
+	Principal   string  `json:"principal"`
+	AuthType    string  `json:"auth_type"`
+	UserAgent   string  `json:"user_agent"`
+	Seen        bool    `json:"certificate_seen"`
+	Received    int     `json:"received"`
 }
 
 var (
@@ -66,7 +80,8 @@ func launch() (*emulator, error) {
 	if program == "" {
 		program = "../../../target/debug/iamsql-emulator"
 	}
-	arguments := []string{"--exit-with-parent", "--instance", enterprise, "--instance", developer + "?edition=developer"}
+	arguments := []string{"--exit-with-parent", "--instance", enterprise, "--instance", developer + "?edition=developer",
+		"--instance", alloydb + "?address=both&address=psc", "--instance", readPool + "?address=private"}
 	command := exec.Command(program, arguments...)
 	command.Stderr = os.Stderr
 	stdout, err := command.StdoutPipe()
@@ -105,6 +120,7 @@ func launch() (*emulator, error) {
 		url: told.URL, grpc: told.GRPC,
 		user: told.Users[0].Name, password: told.Users[0].Password,
 		control: told.Control.URL, bearer: told.Control.Bearer,
+		instances: told.Instances,
 	}, nil
 }
 

@@ -3,14 +3,18 @@ module iamsql/peers
 go 1.26.0
 
 require (
+	cloud.google.com/go/alloydbconn v1.19.3
 	cloud.google.com/go/cloudsqlconn v1.26.0
 	github.com/jackc/pgx/v5 v5.11.0
 )
 
 require (
+	cloud.google.com/go v0.123.0 // indirect
+	cloud.google.com/go/alloydb v1.26.0 // indirect
 	cloud.google.com/go/auth v0.24.1 // indirect
 	cloud.google.com/go/auth/oauth2adapt v0.3.0 // indirect
 	cloud.google.com/go/compute/metadata v0.10.0 // indirect
+	cloud.google.com/go/longrunning v1.3.0 // indirect
 	cloud.google.com/go/monitoring v1.31.0 // indirect
 	cloud.google.com/go/sql v0.3.0 // indirect
 	github.com/GoogleCloudPlatform/opentelemetry-operations-go/exporter/metric v0.60.0 // indirect
