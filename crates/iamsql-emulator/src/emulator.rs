@@ -183,8 +183,8 @@ impl Emulator {
             .await
     }
 
-    /// Ends all sessions of a database user as an administrator would, and says how many there were: the clients read
-    /// FATAL 57P01. [`Emulator::disconnect`] cuts connections without a word.
+    /// Ends all sessions of a database user as an administrator would, and says how many there were: PostgreSQL's
+    /// clients read FATAL 57P01. [`Emulator::disconnect`] cuts connections without a word.
     pub async fn terminate_sessions(&self, user: &str) -> anyhow::Result<u64> {
         let (world, user) = (self.world.clone(), user.to_string());
         self.run(async move { world.terminate_sessions(&user).await })
@@ -330,3 +330,5 @@ pub const ALLOYDB_READ_POOL: &str =
     "projects/my-project/locations/us-central1/clusters/my-alloydb-cluster/instances/my-read-pool";
 /// The stand-in for SQL Server of this project's documentation.
 pub const SQL_SERVER_INSTANCE: &str = "your-project-id:us-central1:demo-sqlserver";
+/// The MySQL instance of this project's documentation.
+pub const MYSQL_INSTANCE: &str = "your-project-id:us-central1:demo-mysql";

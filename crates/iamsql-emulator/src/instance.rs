@@ -54,7 +54,7 @@ pub struct InstanceSpec {
     /// Whether the settings tell `dnsName` alone, as they did before there were `dnsNames`. Default off.
     #[serde(default)]
     pub legacy_dns_name: bool,
-    /// `databaseVersion`. Default: the PostgreSQL behind it, or `POSTGRES_17` for an echo.
+    /// `databaseVersion`. Default: the PostgreSQL behind it, `POSTGRES_17` for an echo, `MYSQL_8_0` for MySQL.
     #[serde(default)]
     pub database_version: Option<String>,
     /// The region that the settings report. Default: the one in the name.
@@ -82,7 +82,13 @@ pub struct InstanceSpec {
     /// The edition, which decides whether the data service reaches the instance. Default [`Edition::Enterprise`]: it does not.
     #[serde(default)]
     pub edition: Edition,
-    /// Databases to create behind a PostgreSQL instance. Default `mydb`.
+    /// What proves built-in users of a MySQL instance. Default [`PasswordPlugin::CachingSha2`].
+    #[serde(default)]
+    pub password_plugin: PasswordPlugin,
+    /// Whether the settings offer Cloud SQL's metadata exchange. Default: on for MySQL, off for others.
+    #[serde(default)]
+    pub client_protocol_exchange: Option<bool>,
+    /// Databases to create behind a PostgreSQL or MySQL instance. Default `mydb`.
     #[serde(default = "default_databases")]
     pub databases: Vec<String>,
 }
@@ -96,12 +102,35 @@ pub enum Database {
     Echo,
     /// A real PostgreSQL with IAM logins.
     Postgres,
-    /// A real MySQL, or what speaks like one.
+    /// A real MariaDB that speaks like a MySQL 8, with IAM logins.
     #[serde(rename = "mysql")]
     MySql,
     /// A stand-in for SQL Server: enough to show that a driver logs in and gets an answer.
     #[serde(rename = "sqlserver")]
     SqlServer,
+}
+
+/// What proves the built-in users of a MySQL instance.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PasswordPlugin {
+    /// As MySQL 8 by default.
+    #[default]
+    #[serde(rename = "caching_sha2_password")]
+    CachingSha2,
+    /// As MySQL 5.7, and accounts that came from there.
+    #[serde(rename = "mysql_native_password")]
+    Native,
+}
+
+impl PasswordPlugin {
+    /// The name that the protocol uses.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            PasswordPlugin::CachingSha2 => crate::mysql::plugin::CACHING_SHA2,
+            PasswordPlugin::Native => crate::mysql::plugin::NATIVE,
+        }
+    }
 }
 
 /// `serverCaMode`: who signs the server certificate, hence which name in it counts.
@@ -185,7 +214,7 @@ impl InstanceSpec {
         Self::new(name.into(), Database::Postgres)
     }
 
-    /// An instance with a MySQL.
+    /// An instance with MySQL, played by a real MariaDB. The emulator starts one server for all such instances.
     pub fn mysql(name: impl Into<String>) -> Self {
         Self::new(name.into(), Database::MySql)
     }
@@ -293,6 +322,25 @@ impl InstanceSpec {
         self
     }
 
+    /// What proves built-in users of a MySQL instance. Default [`PasswordPlugin::CachingSha2`].
+    pub fn password_plugin(mut self, plugin: PasswordPlugin) -> Self {
+        self.password_plugin = plugin;
+        self
+    }
+
+    /// Whether the settings offer Cloud SQL's metadata exchange (`mdxProtocolSupport`), and the server takes part in it.
+    /// Default: on for MySQL, off for others.
+    pub fn client_protocol_exchange(mut self, offered: bool) -> Self {
+        self.client_protocol_exchange = Some(offered);
+        self
+    }
+
+    /// Whether the metadata exchange is offered.
+    pub(crate) fn offers_exchange(&self) -> bool {
+        let usual = self.database == Database::MySql;
+        self.client_protocol_exchange.unwrap_or(usual)
+    }
+
     /// Adds a database to create. The first call replaces the default `mydb`.
     pub fn databases<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.databases = names.into_iter().map(Into::into).collect();
@@ -319,6 +367,8 @@ impl InstanceSpec {
             tickets: true,
             certificate_lifetime: None,
             edition: Edition::default(),
+            password_plugin: PasswordPlugin::default(),
+            client_protocol_exchange: None,
             databases: default_databases(),
         }
     }

@@ -34,6 +34,7 @@ mod issued;
 mod login;
 mod loopback;
 mod metadata;
+mod mysql;
 mod principal;
 mod server;
 mod session;
@@ -47,13 +48,14 @@ pub use authority::ServerCertificate;
 pub use calls::{Call, Calls};
 pub use dns::{Dns, DnsQuery, DnsRecord};
 pub use emulator::{
-    ALLOYDB_INSTANCE, ALLOYDB_READ_POOL, Emulator, EmulatorBuilder, HUMAN, INSTANCE, PROJECT,
-    SERVICE_ACCOUNT, SQL_SERVER_INSTANCE, random_password,
+    ALLOYDB_INSTANCE, ALLOYDB_READ_POOL, Emulator, EmulatorBuilder, HUMAN, INSTANCE,
+    MYSQL_INSTANCE, PROJECT, SERVICE_ACCOUNT, SQL_SERVER_INSTANCE, random_password,
 };
 pub use faults::{CertificateAlert, DnsCode, Effect, Endpoint, Fault, FaultId, Faults};
 pub use federation::configuration::{ExternalAccount, ExternalSource};
-pub use instance::{AddressType, CaMode, Database, Edition, InstanceSpec, Wire};
+pub use instance::{AddressType, CaMode, Database, Edition, InstanceSpec, PasswordPlugin, Wire};
 pub use principal::{Principal, PrincipalKind, Role};
+pub use server::client_protocol::ClientProtocol;
 pub use session::{Session, Sessions};
 
 /// The README's examples are tested with the documentation's.

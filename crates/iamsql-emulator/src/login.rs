@@ -9,6 +9,7 @@
 
 mod answer;
 mod identity;
+pub(crate) mod mysql;
 mod relay;
 mod startup;
 mod verdict;
@@ -209,12 +210,20 @@ async fn pass_cancel(packet: &[u8], backend: &Backend) {
     }
 }
 
-/// Says why, and gives the client time to read it: closing over unread bytes would reset the connection.
+/// Says why. Closing over unread bytes would reset the connection.
 async fn dismiss<S>(mut stream: S, fatal: &Fatal) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     stream.write_all(&fatal.encode()).await?;
+    linger(stream).await
+}
+
+/// Ends the stream, and gives the client time to read what was said last.
+async fn linger<S>(mut stream: S) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     stream.shutdown().await?;
     let mut rest = (&mut stream).take(LONGEST_FAREWELL);
     let _ = timeout(

@@ -160,6 +160,17 @@ impl Principal {
         self.email.starts_with(FEDERATED)
     }
 
+    /// The MySQL user of this principal: the address up to its `@`, in lower case. `None` if that is longer than the 32
+    /// characters that MySQL allows.
+    pub fn mysql_user(&self) -> Option<String> {
+        if self.is_federated() {
+            return None;
+        }
+        let (user, _) = self.email.split_once('@')?;
+        let fits = !user.is_empty() && user.chars().count() <= LONGEST_MYSQL_USER;
+        fits.then(|| user.to_lowercase())
+    }
+
     /// The scopes that a token may carry, or `None` for any.
     pub(crate) fn allowed_scopes(&self) -> Option<BTreeSet<String>> {
         match (&self.scopes, self.kind()) {
@@ -195,6 +206,7 @@ fn all_roles() -> BTreeSet<Role> {
 }
 
 const FEDERATED: &str = "principal://";
+const LONGEST_MYSQL_USER: usize = 32;
 const SERVICE_ACCOUNT_SUFFIX: &str = ".gserviceaccount.com";
 
 /// What `gcloud auth application-default login` asks for today.
@@ -224,6 +236,27 @@ mod tests {
         ];
         for (email, user) in cases {
             assert_eq!(Principal::human(email).database_user(), user);
+        }
+    }
+
+    #[test]
+    fn the_mysql_user_is_what_stands_before_the_at() {
+        let cases = [
+            (
+                "cloudsql-client@your-project-id.iam.gserviceaccount.com",
+                Some("cloudsql-client"),
+            ),
+            ("Jane.Doe@example.com", Some("jane.doe")),
+            ("a-name-that-has-thirty-three-char@example.com", None),
+            ("@example.com", None),
+            ("nobody", None),
+        ];
+        for (email, user) in cases {
+            assert_eq!(
+                Principal::human(email).mysql_user().as_deref(),
+                user,
+                "{email}"
+            );
         }
     }
 

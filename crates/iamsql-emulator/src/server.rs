@@ -1,7 +1,10 @@
 //! The server-side proxy of an instance: port 3307 (AlloyDB: 5433) of its own loopback addresses, TLS 1.3, client certificates checked.
 
+mod ahead;
+pub(crate) mod client_protocol;
 mod connection;
 mod counted;
+mod declarations;
 pub(crate) mod echo;
 mod fatal;
 mod listener;
@@ -22,7 +25,9 @@ use crate::instance::{AddressType, CaMode, InstanceName, InstanceSpec};
 use crate::issued::random_bytes;
 use crate::world::{World, make_authority};
 
+pub(crate) use ahead::Ahead;
 pub(crate) use counted::Counted;
+pub(crate) use declarations::{Declarations, Taken};
 pub(crate) use listener::Progress;
 
 /// One running instance.

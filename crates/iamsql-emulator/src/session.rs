@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::instance::Product;
 use crate::principal::{Principal, PrincipalKind};
+use crate::server::client_protocol::ClientProtocol;
 use crate::token::Token;
 use crate::world::World;
 
@@ -43,6 +44,8 @@ pub struct Session {
     pub auth_type: Option<String>,
     /// The user agent that the metadata exchange told.
     pub user_agent: Option<String>,
+    /// How the database's client reached the connector, as that declared in a metadata exchange.
+    pub client_protocol: Option<ClientProtocol>,
     /// The database user that logged in.
     pub user: Option<String>,
     /// The database that it logged in to.
@@ -128,6 +131,7 @@ impl Sessions {
             principal: None,
             auth_type: None,
             user_agent: None,
+            client_protocol: None,
             user: None,
             database: None,
             received: 0,
@@ -152,6 +156,11 @@ struct Open(Arc<Mutex<Session>>);
 impl SessionHandle {
     pub(crate) fn update(&self, change: impl FnOnce(&mut Session)) {
         change(&mut self.0.0.lock().expect("no panic under lock"));
+    }
+
+    /// Where the client came from.
+    pub(crate) fn client(&self) -> SocketAddr {
+        self.0.0.lock().expect("no panic under lock").client
     }
 
     /// Who logged in to which database, once the login succeeded.
@@ -256,13 +265,18 @@ impl SessionIdentity {
 
     /// Checks a token that came as a password, and names its owner's database user.
     pub(crate) fn check_password(&self, text: &str) -> Result<String, LoginRefusal> {
+        Ok(database_user(&self.check_token_text(text)?))
+    }
+
+    /// Checks a token that came as a password, and names its owner.
+    pub(crate) fn check_token_text(&self, text: &str) -> Result<String, LoginRefusal> {
         let token = self
             .world
             .tokens
             .find(text)
             .ok_or(LoginRefusal::UnknownToken)?;
         self.check_token(&token)?;
-        Ok(database_user(&token.principal))
+        Ok(token.principal)
     }
 
     fn check_token(&self, token: &Token) -> Result<(), LoginRefusal> {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alloydb::Clusters;
 use crate::authority::{Authority, KeyKind, generate_key};
+use crate::backend::mariadb::MariaDb;
 use crate::backend::{Backend, BackendOptions};
 use crate::calls::Calls;
 use crate::dns::Dns;
@@ -56,12 +57,13 @@ pub(crate) struct World {
     pub(crate) http: Mutex<Vec<JoinHandle<()>>>,
     instances: RwLock<BTreeMap<String, Arc<Instance>>>,
     principals: RwLock<BTreeMap<String, Principal>>,
-    /// Built-in users and their passwords, for the stand-in that has no server to keep them.
+    /// Built-in users and their passwords, for the servers that start later, and the stand-in that has none.
     users: RwLock<BTreeMap<String, String>>,
     shared_authority: OnceCell<Arc<Authority>>,
     clusters: Clusters,
     server_key: OnceCell<Arc<KeyPair>>,
     backend: OnceCell<Backend>,
+    mariadb: OnceCell<MariaDb>,
     last_session: AtomicU64,
 }
 
@@ -78,6 +80,10 @@ pub(crate) struct Settings {
     pub(crate) exposed: bool,
     /// The directory with `postgres` and `initdb`, if given.
     pub(crate) postgres: Option<PathBuf>,
+    /// The directory with `mariadbd`, if given.
+    pub(crate) mariadb: Option<PathBuf>,
+    /// Whether MariaDB starts with the first connection to an instance that needs it, and not with the instance.
+    pub(crate) lazy_mariadb: bool,
     /// Built-in database users and their passwords.
     pub(crate) users: Vec<(String, String)>,
 }
@@ -125,6 +131,7 @@ impl World {
             clusters: Clusters::default(),
             server_key: OnceCell::new(),
             backend: OnceCell::new(),
+            mariadb: OnceCell::new(),
             last_session: AtomicU64::new(0),
             settings,
         })
@@ -226,10 +233,15 @@ impl World {
     /// What the stand-in for SQL Server knows.
     pub(crate) fn tds_server(&self, instance: &Instance) -> crate::tds::Server {
         crate::tds::Server {
-            users: self.users.read().expect("no panic under lock").clone(),
+            users: self.users(),
             databases: instance.spec().databases,
             name: instance.name.instance.clone(),
         }
+    }
+
+    /// Built-in users and their passwords, those added while it runs included.
+    fn users(&self) -> BTreeMap<String, String> {
+        self.users.read().expect("no panic under lock").clone()
     }
 
     pub(crate) fn remember_user(&self, name: &str, password: &str) {
@@ -268,19 +280,48 @@ impl World {
     }
 
     async fn start_backend(&self) -> anyhow::Result<Backend> {
-        let mut options = BackendOptions::from_environment();
-        if let Some(postgres) = &self.settings.postgres {
-            options.postgres = Some(postgres.clone());
-        }
-        let backend = Backend::start(&options).await?;
+        let backend = Backend::start(&self.backend_options()).await?;
         self.issued.record(
             "database administrator's password",
             backend.administrator_password(),
         );
-        for (name, password) in &self.settings.users {
+        for (name, password) in &self.users() {
             backend.add_user(name, password).await?;
         }
         Ok(backend)
+    }
+
+    /// The MariaDB of all MySQL instances, started by the first that needs it.
+    pub(crate) async fn mariadb(&self) -> anyhow::Result<&MariaDb> {
+        self.mariadb.get_or_try_init(|| self.start_mariadb()).await
+    }
+
+    /// The same, if it runs.
+    pub(crate) fn started_mariadb(&self) -> Option<&MariaDb> {
+        self.mariadb.get()
+    }
+
+    async fn start_mariadb(&self) -> anyhow::Result<MariaDb> {
+        let mariadb = MariaDb::start(&self.backend_options()).await?;
+        for secret in mariadb.secrets() {
+            self.issued.record("MariaDB password", secret);
+        }
+        for (name, password) in &self.users() {
+            mariadb.add_user(name, password).await?;
+        }
+        mariadb.add_principals(&self.principals()).await?;
+        Ok(mariadb)
+    }
+
+    fn backend_options(&self) -> BackendOptions {
+        let mut options = BackendOptions::from_environment();
+        if let Some(postgres) = &self.settings.postgres {
+            options.postgres = Some(postgres.clone());
+        }
+        if let Some(mariadb) = &self.settings.mariadb {
+            options.mariadb = Some(mariadb.clone());
+        }
+        options
     }
 
     /// The text of a certificate's login token, for the fault that repeats it.
@@ -299,6 +340,7 @@ impl World {
             .filter(|_| spec.database == Database::Postgres);
         let made_up = match spec.database {
             Database::SqlServer => SQL_SERVER_VERSION,
+            Database::MySql => MYSQL_VERSION,
             _ => ECHO_VERSION,
         };
         let version = || real.map_or_else(|| made_up.to_string(), Backend::database_version);
@@ -319,6 +361,9 @@ impl World {
         if let Some(backend) = self.backend.get() {
             backend.stop().await;
         }
+        if let Some(mariadb) = self.mariadb.get() {
+            mariadb.stop().await;
+        }
     }
 
     pub(crate) fn next_session(&self) -> u64 {
@@ -326,6 +371,8 @@ impl World {
     }
 }
 
+/// What MySQL instances say they are, whatever plays them.
+const MYSQL_VERSION: &str = "MYSQL_8_0";
 /// What an echo says it is.
 const ECHO_VERSION: &str = "POSTGRES_17";
 /// What the stand-in says it is.

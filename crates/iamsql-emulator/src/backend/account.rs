@@ -1,4 +1,4 @@
-//! The account that PostgreSQL runs as: our own, or an unprivileged one when we are root, whom it refuses to serve.
+//! The account that a database server runs as: our own, or an unprivileged one when we are root, whom it refuses to serve.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use tokio::process::Command;
 
-/// Who runs PostgreSQL.
+/// Who runs a database server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Account {
     /// `None` is whoever we are.
@@ -22,21 +22,22 @@ struct Unprivileged {
 }
 
 impl Account {
-    /// Our own account; as root, the first of `postgres` and `nobody` that exists.
-    pub(crate) fn choose() -> Result<Account> {
+    /// Our own account; as root, the first of `preferred` and `nobody` that exists.
+    ///
+    /// Only these can reach the socket besides root. An account made for the database has fewer strangers than `nobody`.
+    pub(crate) fn choose(preferred: &str) -> Result<Account> {
         if !rustix::process::geteuid().is_root() {
             return Ok(Account { other: None });
         }
         let accounts =
             std::fs::read_to_string(ACCOUNTS).with_context(|| format!("cannot read {ACCOUNTS}"))?;
-        let other = PREFERRED
-            .iter()
+        let other = [preferred, "nobody"]
+            .into_iter()
             .find_map(|name| unprivileged(&accounts, name))
             .with_context(|| {
                 format!(
-                    "PostgreSQL refuses to run as root, and {ACCOUNTS} has no account {}: \
-                 run as another user, or add one with `useradd --system postgres`",
-                    PREFERRED.join(" or ")
+                    "the database refuses to run as root, and {ACCOUNTS} has no account {preferred} or nobody: \
+                     run as another user, or add one with `useradd --system {preferred}`"
                 )
             })?;
         Ok(Account { other: Some(other) })
@@ -90,8 +91,6 @@ fn unprivileged(accounts: &str, wanted: &str) -> Option<Unprivileged> {
 }
 
 const ACCOUNTS: &str = "/etc/passwd";
-/// Only these can reach the socket besides root. An account made for PostgreSQL has fewer strangers than `nobody`.
-const PREFERRED: [&str; 2] = ["postgres", "nobody"];
 const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
 
 #[cfg(test)]
@@ -118,7 +117,7 @@ mod tests {
     #[tokio::test]
     async fn a_command_runs_without_privileges_groups_or_environment() {
         let run = async |program: &str, argument: &str| {
-            let output = Account::choose()
+            let output = Account::choose("postgres")
                 .unwrap()
                 .command(program)
                 .arg(argument)

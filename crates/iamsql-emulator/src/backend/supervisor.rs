@@ -1,5 +1,6 @@
-//! Holds the shell that runs PostgreSQL, and through a pipe the promise that it ends when we do.
+//! Holds the shell that runs a database server, and through a pipe the promise that it ends when we do.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,14 +12,28 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
-use super::Installation;
 use super::account::Account;
-use super::administrator::{ADMINISTRATOR, access_rules};
 use crate::foreign::printable;
 
-/// A started supervisor. Dropping it ends PostgreSQL soon after; [`Supervisor::stop`] waits for that.
+/// A started supervisor. Dropping it ends the server soon after; [`Supervisor::stop`] waits for that.
 pub(super) struct Supervisor {
+    name: &'static str,
     running: Mutex<Option<Running>>,
+}
+
+/// What a supervisor runs.
+pub(super) struct Supervised<'a> {
+    /// What messages call it.
+    pub(super) name: &'static str,
+    /// Makes a private directory in the first of its last arguments that allows it, prints its name, and runs the server
+    /// until its input ends.
+    pub(super) script: &'static str,
+    pub(super) account: &'a Account,
+    /// Before the directories to try. They can be seen in the process list.
+    pub(super) arguments: Vec<OsString>,
+    /// The first line of the script's input.
+    pub(super) secret: &'a str,
+    pub(super) temporary: &'a [PathBuf],
 }
 
 struct Running {
@@ -31,18 +46,14 @@ struct Running {
 }
 
 impl Supervisor {
-    pub(super) async fn start(
-        installation: &Installation,
-        temporary: &[PathBuf],
-        password: &str,
-    ) -> Result<Supervisor> {
-        let account = Account::choose()?;
+    pub(super) async fn start(supervised: Supervised<'_>) -> Result<Supervisor> {
+        let Supervised { name, account, .. } = supervised;
         let mut shell = account
             .command("/bin/sh")
-            .args(["-c", SCRIPT, "iamsql-postgres"])
-            .arg(installation.bin())
-            .args([&access_rules(), ADMINISTRATOR])
-            .args(temporary)
+            .args(["-c", supervised.script])
+            .arg(format!("iamsql-{}", name.to_lowercase()))
+            .args(&supervised.arguments)
+            .args(supervised.temporary)
             .args(ALWAYS_TRIED)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -55,7 +66,7 @@ impl Supervisor {
             bail!("the shell has no pipes");
         };
         input
-            .write_all(format!("{password}\n").as_bytes())
+            .write_all(format!("{}\n", supervised.secret).as_bytes())
             .await
             .context("the shell ended at once")?;
         let running = Running {
@@ -65,6 +76,7 @@ impl Supervisor {
             complaints,
         };
         Ok(Supervisor {
+            name,
             running: Mutex::new(Some(running)),
         })
     }
@@ -106,7 +118,8 @@ impl Supervisor {
         drop(input);
         if timeout(STOP_LIMIT, shell.wait()).await.is_err() {
             tracing::warn!(
-                "PostgreSQL takes longer than {} s to end",
+                "{} takes longer than {} s to end",
+                self.name,
                 STOP_LIMIT.as_secs()
             );
         }
@@ -121,11 +134,10 @@ impl Supervisor {
             let _ = timeout(STOP_LIMIT, complaints.read_to_end(&mut complaint)).await;
         }
         let complaint = printable(&String::from_utf8_lossy(&complaint).replace('\n', " "));
-        anyhow::anyhow!("PostgreSQL did not start: {complaint}")
+        anyhow::anyhow!("{} did not start: {complaint}", self.name)
     }
 }
 
-const SCRIPT: &str = include_str!("supervisor.sh");
 const ALWAYS_TRIED: [&str; 2] = ["/tmp", "/var/tmp"];
 const LONGEST_COMPLAINT: u64 = 16 * 1024;
 const POLL: Duration = Duration::from_millis(10);

@@ -28,6 +28,8 @@ pub struct EmulatorBuilder {
     rsa: Option<bool>,
     issued_log: Option<PathBuf>,
     postgres: Option<PathBuf>,
+    mariadb: Option<PathBuf>,
+    lazy_mariadb: bool,
     users: Vec<(String, String)>,
     exposed: Option<IpAddr>,
     dns_port: u16,
@@ -81,7 +83,7 @@ impl EmulatorBuilder {
 
     /// Whether servers and CAs have RSA keys as at Google, or ECDSA keys, which start in a millisecond.
     ///
-    /// Default: RSA if any instance of the builder has a PostgreSQL, else ECDSA.
+    /// Default: RSA if any instance of the builder has a PostgreSQL or MySQL, else ECDSA.
     pub fn rsa_keys(mut self, rsa: bool) -> Self {
         self.rsa = Some(rsa);
         self
@@ -97,6 +99,19 @@ impl EmulatorBuilder {
     /// The directory with `postgres` and `initdb`. Default: as [`BackendOptions::from_environment`](crate::backend::BackendOptions::from_environment) finds them.
     pub fn postgres(mut self, directory: impl Into<PathBuf>) -> Self {
         self.postgres = Some(directory.into());
+        self
+    }
+
+    /// The directory with `mariadbd`. Default: as [`BackendOptions::from_environment`](crate::backend::BackendOptions::from_environment) finds it.
+    pub fn mariadb(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.mariadb = Some(directory.into());
+        self
+    }
+
+    /// Whether MariaDB starts with the first connection to a MySQL instance, which then takes half a second longer, and
+    /// not with the instance. Default false.
+    pub fn lazy_mariadb(mut self, lazy: bool) -> Self {
+        self.lazy_mariadb = lazy;
         self
     }
 
@@ -133,7 +148,7 @@ impl EmulatorBuilder {
     /// Starts the emulator and returns when everything answers.
     ///
     /// # Errors
-    /// An instance that cannot exist, no free loopback address, or no PostgreSQL for an instance that wants one.
+    /// An instance that cannot exist, no free loopback address, or no PostgreSQL or MariaDB for an instance that wants one.
     pub async fn start(self) -> anyhow::Result<Emulator> {
         let threads = Threads::new()?;
         let started = threads.handle.spawn(launch(self)).await;
@@ -166,6 +181,8 @@ impl Default for EmulatorBuilder {
             rsa: None,
             issued_log: None,
             postgres: None,
+            mariadb: None,
+            lazy_mariadb: false,
             users: Vec::new(),
             exposed: None,
             dns_port: 0,
@@ -197,7 +214,7 @@ async fn launch(builder: EmulatorBuilder) -> anyhow::Result<Arc<World>> {
     let real = builder
         .instances
         .iter()
-        .any(|spec| spec.database == Database::Postgres);
+        .any(|spec| matches!(spec.database, Database::Postgres | Database::MySql));
     let settings = Settings {
         project: builder.project,
         attached: builder.attached,
@@ -211,6 +228,8 @@ async fn launch(builder: EmulatorBuilder) -> anyhow::Result<Arc<World>> {
         },
         exposed: builder.exposed.is_some(),
         postgres: builder.postgres,
+        mariadb: builder.mariadb,
+        lazy_mariadb: builder.lazy_mariadb,
         users: builder.users,
     };
     let world = World::new(

@@ -63,7 +63,8 @@ pub enum Endpoint {
     ConnectionInfo,
     /// AlloyDB's `POST …:generateClientCertificate` and `GenerateClientCertificate`.
     GenerateClientCertificate,
-    /// The metadata exchange with which an AlloyDB connection begins, after the request was read.
+    /// The metadata exchange with which an AlloyDB connection begins, and a Cloud SQL connection may, after the request was
+    /// read.
     MetadataExchange,
     /// Accepting connections on port 3307, or AlloyDB's 5433.
     Tcp,

@@ -35,6 +35,14 @@ pub(super) async fn run(
         let _ = to_client.shutdown().await;
         Ok(())
     };
+    both(up, down).await
+}
+
+/// Waits for both directions. After the end of `down` the other has two seconds.
+pub(super) async fn both(
+    up: impl Future<Output = io::Result<()>>,
+    down: impl Future<Output = io::Result<()>>,
+) -> io::Result<()> {
     tokio::pin!(up, down);
     tokio::select! {
         up = &mut up => {
@@ -97,14 +105,14 @@ fn error_text(body: &[u8]) -> String {
 }
 
 /// Copies until the end of `from`, which `to` is not told.
-async fn carry(
+pub(super) async fn carry(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
 ) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {
         let count = match from.read(&mut buffer).await {
-            // Many clients close TCP without TLS's own farewell. PostgreSQL's protocol has one, so nothing is lost.
+            // Many clients close TCP without TLS's own farewell. The databases' protocols have one, so nothing is lost.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
             other => other?,
         };
@@ -116,7 +124,7 @@ async fn carry(
     }
 }
 
-const BUFFER: usize = 64 * 1024;
+pub(super) const BUFFER: usize = 64 * 1024;
 /// Far above any message before AuthenticationOk.
 const LONGEST_LOGIN_MESSAGE: usize = 64 * 1024;
 const FAREWELL_LIMIT: Duration = Duration::from_secs(2);

@@ -1,18 +1,21 @@
 //! One accepted connection, from the first byte to the database behind it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::counted::{Counted, reset};
-use super::{Instance, echo, fatal, tls};
+use super::{Ahead, Declarations, Instance, Taken, client_protocol, echo, fatal, tls};
 use crate::alloydb::exchange;
 use crate::faults::{Effect, Endpoint};
 use crate::instance::{Database, Wire};
-use crate::login::serve_postgres;
+use crate::login::{mysql, serve_postgres};
 use crate::session::{Login, SessionHandle, SessionIdentity};
 use crate::tds;
 use crate::world::{IssuedCertificate, World};
@@ -116,7 +119,11 @@ async fn talk(
     }
     if let Some(Effect::Fatal { code, message }) = effect {
         let message = message.unwrap_or_else(|| Effect::echoed(&world.login_secret(&login)));
-        return Ok(fatal::refuse(stream, &code, &message).await?);
+        match spec.database {
+            Database::MySql => mysql::refuse(stream, &code, &message).await?,
+            _ => fatal::refuse(stream, &code, &message).await?,
+        }
+        return Ok(());
     }
     let identity = SessionIdentity {
         instance: instance.text.clone(),
@@ -126,6 +133,39 @@ async fn talk(
         exclusive,
         world: world.clone(),
     };
+    let declarations = spec.offers_exchange().then(|| Declarations {
+        faults: &world.faults,
+        instance: &instance.text,
+        principal: principal.as_deref(),
+        session,
+    });
+    if spec.database == Database::MySql {
+        let mariadb = world.mariadb().await?;
+        mariadb.add_databases(&spec.databases).await?;
+        let client = session.client();
+        let gate = mysql::Gate {
+            applicant: &mysql::AsMySql(&identity),
+            mariadb,
+            host: format!("cloudsqlproxy~{}", client.ip()),
+            plugin: spec.password_plugin,
+            declarations,
+        };
+        return gate.serve(stream).await;
+    }
+    let mut stream = Ahead::new(stream);
+    if let Some(declarations) = &declarations {
+        let declared = async {
+            let request = client_protocol::read(&mut stream).await?;
+            declarations.take(&mut stream, request, true).await
+        };
+        let declared = timeout(DECLARATION_LIMIT, declared).await;
+        if !matches!(
+            declared.context("the client said nothing")??,
+            Taken::Allowed(_)
+        ) {
+            return Ok(());
+        }
+    }
     match spec.database {
         Database::Echo => echo::serve(stream).await?,
         Database::Postgres => serve_postgres(stream, &identity, world.backend().await?).await?,
@@ -184,3 +224,6 @@ async fn plaintext(mut stream: TcpStream, session: &SessionHandle) -> anyhow::Re
         session.update(|session| session.received += count as u64);
     }
 }
+
+/// As a database waits for a login.
+const DECLARATION_LIMIT: Duration = Duration::from_secs(60);

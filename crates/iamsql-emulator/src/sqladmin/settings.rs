@@ -49,6 +49,12 @@ pub(super) fn settings(world: &World, instance: &Instance) -> Value {
     if spec.ca_mode != CaMode::Unspecified {
         fields.insert("serverCaMode".to_string(), mode);
     }
+    if spec.offers_exchange() {
+        fields.insert(
+            "mdxProtocolSupport".to_string(),
+            json!(["CLIENT_PROTOCOL_TYPE"]),
+        );
+    }
     names(fields, &spec);
     settings
 }

@@ -9,7 +9,6 @@ use anyhow::Context;
 use serde_json::Value;
 
 use super::World;
-use crate::backend::Backend;
 use crate::instance::{Database, InstanceName, InstanceSpec};
 use crate::principal::{Principal, PrincipalKind};
 use crate::server::Instance;
@@ -29,7 +28,7 @@ impl World {
         match spec.database {
             Database::Postgres => {}
             Database::Echo | Database::SqlServer => return Instance::start(self, spec).await,
-            Database::MySql => anyhow::bail!("{}: MySQL is not emulated yet", spec.name),
+            Database::MySql => return self.add_mysql(spec).await,
         }
         let (name, databases) = (spec.name.clone(), spec.databases.clone());
         // Making keys and initialising a database take equally long.
@@ -37,6 +36,21 @@ impl World {
             Instance::start(self, spec),
             self.prepare_backend(&databases)
         );
+        if prepared.is_err() && instance.is_ok() {
+            self.remove_instance(&name).await;
+        }
+        prepared?;
+        instance
+    }
+
+    /// Starts an instance, and MariaDB if it is the first that needs it, or else the first client does.
+    async fn add_mysql(self: &Arc<Self>, spec: InstanceSpec) -> anyhow::Result<Arc<Instance>> {
+        if self.settings.lazy_mariadb {
+            return Instance::start(self, spec).await;
+        }
+        let (name, databases) = (spec.name.clone(), spec.databases.clone());
+        let prepared = async { self.mariadb().await?.add_databases(&databases).await };
+        let (instance, prepared) = tokio::join!(Instance::start(self, spec), prepared);
         if prepared.is_err() && instance.is_ok() {
             self.remove_instance(&name).await;
         }
@@ -70,11 +84,17 @@ impl World {
         );
         self.insert_principal(principal.clone());
         // Nobody is added twice or not at all: a server that starts meanwhile asks for all principals when it has.
-        match self.started_backend() {
-            Some(backend) if !principal.is_federated() => {
-                backend.add_principals(&[principal]).await
-            }
-            _ => Ok(()),
+        if principal.is_federated() {
+            return Ok(());
+        }
+        if let Some(backend) = self.started_backend() {
+            backend
+                .add_principals(std::slice::from_ref(&principal))
+                .await?;
+        }
+        match self.started_mariadb() {
+            Some(mariadb) => mariadb.add_principals(&[principal]).await,
+            None => Ok(()),
         }
     }
 
@@ -91,21 +111,28 @@ impl World {
 
     /// Adds a built-in database user, or changes its password.
     pub(crate) async fn add_user(&self, name: &str, password: &str) -> anyhow::Result<()> {
-        let instances = self.instances();
-        let kept = instances
-            .iter()
-            .any(|instance| instance.spec().database == Database::SqlServer);
-        match self.started_backend() {
-            Some(backend) => backend.add_user(name, password).await?,
-            None => anyhow::ensure!(kept, "no instance has a database"),
+        self.has_database()?;
+        if let Some(backend) = self.started_backend() {
+            backend.add_user(name, password).await?;
         }
         self.remember_user(name, password);
-        Ok(())
+        match self.started_mariadb() {
+            Some(mariadb) => mariadb.add_user(name, password).await,
+            None => Ok(()),
+        }
     }
 
     /// Ends the sessions of a database user and says how many there were.
     pub(crate) async fn terminate_sessions(&self, user: &str) -> anyhow::Result<u64> {
-        self.database()?.terminate(user).await
+        self.has_database()?;
+        let mut ended = 0;
+        if let Some(backend) = self.started_backend() {
+            ended += backend.terminate(user).await?;
+        }
+        if let Some(mariadb) = self.started_mariadb() {
+            ended += mariadb.terminate(user).await?;
+        }
+        Ok(ended)
     }
 
     /// A service-account key file for a principal.
@@ -187,9 +214,11 @@ impl World {
         }
     }
 
-    fn database(&self) -> anyhow::Result<&Backend> {
-        self.started_backend()
-            .context("no instance has a PostgreSQL")
+    fn has_database(&self) -> anyhow::Result<()> {
+        let mut instances = self.instances().into_iter();
+        let found = instances.any(|instance| instance.spec().database != Database::Echo);
+        anyhow::ensure!(found, "no instance has a database");
+        Ok(())
     }
 
     fn known(&self, principal: &str) -> anyhow::Result<Principal> {

@@ -1,6 +1,6 @@
 //! Reads an instance from the command line: `project:region:name?ca=cas&iam=off`.
 
-use iamsql_emulator::{AddressType, CaMode, InstanceSpec, Wire};
+use iamsql_emulator::{AddressType, CaMode, InstanceSpec, PasswordPlugin, Wire};
 
 /// An instance with a PostgreSQL.
 pub(crate) fn parse(text: &str) -> Result<InstanceSpec, String> {
@@ -10,6 +10,11 @@ pub(crate) fn parse(text: &str) -> Result<InstanceSpec, String> {
 /// An instance with the stand-in for SQL Server.
 pub(crate) fn parse_sql_server(text: &str) -> Result<InstanceSpec, String> {
     settle(text, |name| InstanceSpec::sql_server(name))
+}
+
+/// An instance with MySQL.
+pub(crate) fn parse_mysql(text: &str) -> Result<InstanceSpec, String> {
+    settle(text, |name| InstanceSpec::mysql(name))
 }
 
 /// An instance that echoes.
@@ -70,6 +75,12 @@ fn settle(text: &str, make: impl FnOnce(&str) -> InstanceSpec) -> Result<Instanc
                 databases.push(value.to_string());
                 spec.databases(databases.clone())
             }
+            "plugin" => spec.password_plugin(match value {
+                "sha2" => PasswordPlugin::CachingSha2,
+                "native" => PasswordPlugin::Native,
+                _ => return Err(format!("plugin is sha2 or native, not {value:?}")),
+            }),
+            "exchange" => spec.client_protocol_exchange(switch(key, value)?),
             "iam" => spec.iam(switch(key, value)?),
             "tickets" => spec.tickets(switch(key, value)?),
             "pinned" => spec.pinned(switch(key, value)?),
@@ -119,6 +130,12 @@ mod tests {
         assert_eq!(spec.databases, ["a", "b"]);
         assert_eq!(spec.certificate, ServerCertificate::TwoCommonNames);
         assert_eq!(parse_echo("p:r:i").unwrap().database, Database::Echo);
+        let mysql = parse_mysql("p:r:i?plugin=native&exchange=off").unwrap();
+        assert_eq!(
+            (mysql.database, mysql.password_plugin),
+            (Database::MySql, PasswordPlugin::Native)
+        );
+        assert_eq!(mysql.client_protocol_exchange, Some(false));
     }
 
     #[test]

@@ -52,8 +52,9 @@ fn run(options: &Options) -> anyhow::Result<()> {
 async fn serve(options: &Options, watch: Watch) -> anyhow::Result<()> {
     let mut ends = watch.ends()?;
     let users = options.users();
+    let start = async { options.builder(&users).await?.start().await };
     let emulator = tokio::select! {
-        started = options.builder(&users)?.start() => started?,
+        started = start => started?,
         () = ends.wait() => return Ok(()),
     };
     let served = announce(options, &emulator, &users).await;

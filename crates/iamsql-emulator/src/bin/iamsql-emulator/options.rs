@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use iamsql_emulator::backend::{BackendOptions, mariadb};
 use iamsql_emulator::{
     ALLOYDB_INSTANCE, ALLOYDB_READ_POOL, Emulator, EmulatorBuilder, INSTANCE, InstanceSpec,
-    PROJECT, Principal, SERVICE_ACCOUNT, SQL_SERVER_INSTANCE,
+    MYSQL_INSTANCE, PROJECT, Principal, SERVICE_ACCOUNT, SQL_SERVER_INSTANCE,
 };
 
 use crate::instances;
@@ -26,6 +27,10 @@ pub(crate) struct Options {
     /// (also address=psc, psc-dns=NAME, dns=NAME, edition=developer, tickets=off, version=POSTGRES_17, pinned=on, certificate=expired…). Default: the demo instances.
     #[arg(long = "instance", value_name = "NAME[?SETTINGS]", value_parser = instances::parse)]
     instances: Vec<InstanceSpec>,
+
+    /// An instance with MySQL, played by a MariaDB, with the same settings and plugin=native.
+    #[arg(long = "mysql", value_name = "NAME[?SETTINGS]", value_parser = instances::parse_mysql)]
+    mysql: Vec<InstanceSpec>,
 
     /// An instance that sends every byte back, with the same settings.
     #[arg(long = "echo", value_name = "NAME[?SETTINGS]", value_parser = instances::parse_echo)]
@@ -70,6 +75,10 @@ pub(crate) struct Options {
     /// Directory of postgres and initdb. Default: IAMSQL_EMULATOR_POSTGRES, PATH, Debian's places, a Python wheel.
     #[arg(long, value_name = "DIRECTORY")]
     postgres: Option<PathBuf>,
+
+    /// Directory of mariadbd. Default: IAMSQL_EMULATOR_MARIADB, PATH, where systems install it.
+    #[arg(long, value_name = "DIRECTORY")]
+    mariadb: Option<PathBuf>,
 
     /// Writes a service-account key of the attached principal to this file (mode 0600); removed at the end.
     #[arg(long, value_name = "FILE")]
@@ -116,7 +125,10 @@ pub(crate) struct Options {
 
 impl Options {
     /// The emulator asked for.
-    pub(crate) fn builder(&self, users: &[(String, String)]) -> anyhow::Result<EmulatorBuilder> {
+    pub(crate) async fn builder(
+        &self,
+        users: &[(String, String)],
+    ) -> anyhow::Result<EmulatorBuilder> {
         let mut builder = Emulator::builder()
             .project(&self.project)
             .attached(Some(self.attached.as_str()).filter(|email| *email != "none"))
@@ -131,14 +143,16 @@ impl Options {
             builder = builder.principal(Principal::human(email));
         }
         let none = self.instances.is_empty() && self.echoes.is_empty();
-        let default = if none && self.sql_servers.is_empty() {
-            self.default_instances()
+        let default = if none && self.mysql.is_empty() && self.sql_servers.is_empty() {
+            builder = builder.lazy_mariadb(true);
+            self.default_instances().await
         } else {
             Vec::new()
         };
         for spec in self
             .instances
             .iter()
+            .chain(&self.mysql)
             .chain(&self.echoes)
             .chain(&self.sql_servers)
             .cloned()
@@ -155,6 +169,9 @@ impl Options {
         if let Some(directory) = &self.postgres {
             builder = builder.postgres(directory);
         }
+        if let Some(directory) = &self.mariadb {
+            builder = builder.mariadb(directory);
+        }
         if let Some(directory) = &self.issued_log {
             builder = builder.issued_log(directory);
         }
@@ -165,11 +182,16 @@ impl Options {
     }
 
     /// Those of this project's documentation; one, where there is one address for everything.
-    fn default_instances(&self) -> Vec<InstanceSpec> {
+    async fn default_instances(&self) -> Vec<InstanceSpec> {
         let mut specs = vec![InstanceSpec::postgres(INSTANCE)];
         if cfg!(target_os = "linux") && self.expose.is_none() {
             specs.extend([ALLOYDB_INSTANCE, ALLOYDB_READ_POOL].map(InstanceSpec::postgres));
             specs.push(InstanceSpec::sql_server(SQL_SERVER_INSTANCE));
+            let mut options = BackendOptions::from_environment();
+            options.mariadb = self.mariadb.clone().or(options.mariadb);
+            if mariadb::Installation::find(&options).await.is_ok() {
+                specs.push(InstanceSpec::mysql(MYSQL_INSTANCE));
+            }
         }
         specs
     }
