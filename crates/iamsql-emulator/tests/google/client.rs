@@ -122,7 +122,7 @@ pub(crate) fn api_path(instance: &str) -> String {
 }
 
 /// The key of all clients here: making one takes a while.
-fn key() -> &'static KeyPair {
+pub(crate) fn key() -> &'static KeyPair {
     static KEY: OnceLock<KeyPair> = OnceLock::new();
     KEY.get_or_init(|| {
         KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap()
@@ -142,9 +142,10 @@ pub(crate) async fn dial(
         .with_custom_certificate_verifier(Arc::new(Trusting));
     let config = match certificate {
         Some(signed) => {
-            let der = CertificateDer::from_pem_slice(signed.pem.as_bytes()).unwrap();
+            let chain = CertificateDer::pem_slice_iter(signed.pem.as_bytes());
+            let chain = chain.collect::<Result<_, _>>().unwrap();
             let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key().serialize_der()));
-            builder.with_client_auth_cert(vec![der], key).unwrap()
+            builder.with_client_auth_cert(chain, key).unwrap()
         }
         None => builder.with_no_client_auth(),
     };

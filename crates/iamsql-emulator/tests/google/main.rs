@@ -1,5 +1,6 @@
 //! The emulator's endpoints as a client sees them, over real sockets; no database is needed.
 
+mod alloydb;
 mod client;
 mod control;
 mod dns;
