@@ -43,6 +43,9 @@ class Connector:
         user_agent: str | None = None,
         universe_domain: str | None = None,
         refresh_strategy: str | None = None,
+        dns_servers: list[str] | None = None,
+        domain_projects: list[str] | None = None,
+        failover_period: float | None = None,
         emulator_host: str | None = None,
     ) -> Connector: ...
     def dial(
@@ -53,6 +56,7 @@ class Connector:
         iam: bool,
         ip_type: str | None = None,
         timeout: float | None = None,
+        engine: str | None = None,
     ) -> tuple[Socket, str | None]: ...
     def dial_async(
         self,
@@ -63,6 +67,7 @@ class Connector:
         iam: bool,
         ip_type: str | None = None,
         timeout: float | None = None,
+        engine: str | None = None,
     ) -> Awaitable[tuple[Transport, str | None]]: ...
     def dial_pair(
         self,
@@ -72,6 +77,7 @@ class Connector:
         iam: bool,
         ip_type: str | None = None,
         timeout: float | None = None,
+        engine: str | None = None,
     ) -> tuple[int, str | None]: ...
     def listen(
         self,
@@ -80,6 +86,7 @@ class Connector:
         iam: bool,
         ip_type: str | None = None,
         timeout: float | None = None,
+        engine: str | None = None,
         same_process: bool = True,
         socket_name: str | None = None,
     ) -> Listener: ...

@@ -14,7 +14,7 @@ from .login import Login, running_loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
     from types import TracebackType
     from typing import Any, Callable
 
@@ -29,6 +29,8 @@ class IpType:
     """The public address."""
     PRIVATE = "PRIVATE"
     """The private address, inside the VPC network."""
+    PSC = "PSC"
+    """The name of its Private Service Connect endpoint."""
     AUTO = "AUTO"
     """The public address if the instance has one, else the private."""
 
@@ -45,7 +47,7 @@ class RefreshStrategy:
 
 
 class Connector:
-    """Connects to Cloud SQL instances as one Google identity.
+    """Connects to Cloud SQL and AlloyDB instances as one Google identity.
 
     Make one per process and keep it. Any thread and any event loop may use it; a forked child may too. Making one reads
     credential files but uses no network.
@@ -65,8 +67,9 @@ class Connector:
         user_agent: text to add to the user agent.
         universe_domain: Default `GOOGLE_CLOUD_UNIVERSE_DOMAIN`, else `googleapis.com`.
         refresh_strategy: when certificates are renewed, `"AUTO"` (default), `"BACKGROUND"` or `"LAZY"`.
-        resolver: accepted for compatibility as long as it is the default one: domain names are not resolved yet.
-        failover_period: accepted for compatibility; concerns domain names only.
+        resolver: accepted for compatibility. Domain names are resolved without being asked to.
+        failover_period: seconds between looks at where a domain name leads; when it leads elsewhere, connections that
+            were opened by that name are closed. Default 30; 0 never looks.
         credentials_json: credentials as JSON text.
         token: a ready access token for the Admin API.
         login_token: a ready token for the login, with `token`; it should have the scope `sqlservice.login` alone.
@@ -74,6 +77,8 @@ class Connector:
         login_scope: what a login token may do, `"NARROW"` (default: nothing but log in, unless the credentials can only
             give more) or `"STRICT"` (never more).
         alloydb_api_endpoint: another AlloyDB API, as in `"https://alloydb.googleapis.com"`. It sees your API token.
+        dns_servers: whom to ask about domain names, as in `["10.0.0.2:53"]`. Default: the system's.
+        domain_projects: the projects that a domain name may lead to. Default: the one that it leads to first.
         emulator_host: `HOST:PORT` of an `iamsql-emulator`. Default `IAMSQL_EMULATOR_HOST`.
 
     Raises:
@@ -102,15 +107,15 @@ class Connector:
         login_credentials: CredentialsLike | None = None,
         login_scope: Any = None,
         alloydb_api_endpoint: str | None = None,
+        dns_servers: Sequence[str] | None = None,
+        domain_projects: Sequence[str] | None = None,
         emulator_host: str | None = None,
     ) -> None:
-        _refuse_resolver(resolver)
         self._universe_domain = universe_domain
         self._ip_type = None if ip_type is None else _word("ip_type", ip_type)
         self._enable_iam_auth = _flag("enable_iam_auth", enable_iam_auth)
         self._timeout = _seconds("timeout", timeout)
-        self._versions: dict[str, str] = {}
-        self._listeners: dict[tuple[str, str | None, bool, float], _native.Listener] = {}
+        self._listeners: dict[tuple[str, str, str | None, bool, float], _native.Listener] = {}
         self._native = _native.Connector(
             ip_type=self._ip_type,
             iam=self._enable_iam_auth,
@@ -124,6 +129,9 @@ class Connector:
             user_agent=_user_agent(user_agent),
             universe_domain=universe_domain,
             refresh_strategy=_word("refresh_strategy", refresh_strategy),
+            dns_servers=None if dns_servers is None else list(dns_servers),
+            domain_projects=None if domain_projects is None else list(domain_projects),
+            failover_period=_seconds("failover_period", failover_period),
             emulator_host=emulator_host,
         )
 
@@ -136,8 +144,9 @@ class Connector:
         """A connection of `driver` to an instance, logged in.
 
         Args:
-            instance_connection_string: `"PROJECT:REGION:INSTANCE"`.
-            driver: `"pg8000"`, `"psycopg"` or `"psycopg2"`. (`"asyncpg"` has `connect_async`.)
+            instance_connection_string: `"PROJECT:REGION:INSTANCE"`, an AlloyDB instance as
+                `"projects/P/locations/R/clusters/C/instances/I"`, or a domain name.
+            driver: `"pg8000"`, `"psycopg"`, `"psycopg2"`; `"pymysql"`, `"mysqlclient"`; `"pytds"`.
             **kwargs: `user` (default with IAM: the database user of the credentials; a service account's full address
                 is corrected), `password`, `db` (or `database`, `dbname`), and for this connect alone `enable_iam_auth`,
                 `ip_type`, `timeout`. Everything else goes to the driver, except what says where to connect (`host`,
@@ -151,7 +160,7 @@ class Connector:
         return login.connect()
 
     async def connect_async(self, instance_connection_string: str, driver: str, **kwargs: Any) -> Any:
-        """The same on an event loop: `"asyncpg"`, and `"psycopg"` as an `AsyncConnection`.
+        """The same on an event loop: `"asyncpg"`, `"aiomysql"`, `"asyncmy"`, and `"psycopg"` as an `AsyncConnection`.
 
         The blocking drivers are accepted too and connect on a thread of the loop's executor.
         """
@@ -194,12 +203,14 @@ class Connector:
         enable_iam_auth: bool | None = None,
         ip_type: Any = None,
         timeout: float | None = None,
+        engine: str | None = None,
     ) -> Listener:
         """A private Unix socket that leads to an instance, for whatever takes a host or a path and no function of ours:
         settings, URLs, programs.
 
         Any process of this user may connect to it, and does so as the IAM principal unless `enable_iam_auth` is False;
-        workers that are forked later may too, as long as this process lives.
+        workers that are forked later may too, as long as this process lives. With `engine`, `"POSTGRES"` or `"MYSQL"`,
+        an instance of another is refused, and what went wrong is said in that engine's protocol.
 
         Raises:
             ConfigError: the name or an option cannot mean anything, or there is no directory fit for it.
@@ -213,6 +224,7 @@ class Connector:
             iam=iam is not False,
             ip_type=self._ip_type if ip_type is None else _word("ip_type", ip_type),
             timeout=self._timeout if timeout is None else _seconds("timeout", timeout),
+            engine=None if engine is None else _word("engine", engine),
             same_process=False,
         )
         return Listener(native)
@@ -289,11 +301,14 @@ class Connector:
 
     def _listener(self, login: Login) -> _native.Listener:
         """The one listener for this instance, address type, kind of login and timeout; a child makes its own."""
-        key = (login.instance, login.ip_type, login.iam, login.timeout)
+        engine: str = login.driver.ENGINE
+        key = (login.instance, engine, login.ip_type, login.iam, login.timeout)
         known = self._listeners.get(key)
         if known is not None and known.is_current():
             return known
-        opened = self._native.listen(login.instance, iam=login.iam, ip_type=login.ip_type, timeout=login.timeout)
+        opened = self._native.listen(
+            login.instance, iam=login.iam, ip_type=login.ip_type, timeout=login.timeout, engine=engine
+        )
         if known is not None:
             self._listeners.pop(key, None)
         # Two threads may have opened one each: the first stays.
@@ -357,9 +372,3 @@ def _seconds(option: str, value: Any) -> float:
 def _user_agent(given: str | None) -> str:
     ours = f"iamsql-python/{_native.__version__}"
     return f"{ours} {given}" if given else ours
-
-
-def _refuse_resolver(resolver: Any) -> None:
-    if resolver is None or getattr(resolver, "__name__", "") == "DefaultResolver":
-        return
-    raise ConfigError("resolver: domain names are not resolved yet; give the instance connection name")

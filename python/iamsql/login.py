@@ -83,48 +83,49 @@ class Login:
     def dial(self) -> tuple[Any, str]:
         """A blocking connection and the user to log in as: ours, or one of a hub that replaced them."""
         native = self._connector._native
-        options: Any = {"iam": self.iam, "ip_type": self.ip_type, "timeout": self.remaining()}
+        options = self._options(self.remaining())
         socket: Any
-        if not hub.replaces_sockets():
-            socket, user = native.dial(self.instance, self.asked, **options)
-        else:
+        try:
+            if not hub.replaces_sockets():
+                socket, user = native.dial(self.instance, self.asked, **options)
+                return socket, self._known(user)
             from .drivers.pair import HubSocket
 
             descriptor, user = hub.wait_for(native.dial_pair, self.instance, self.asked, **options)
-            socket = HubSocket(descriptor)
-        try:
-            self._check_engine()
-        except BaseException:
-            socket.close()
+            return HubSocket(descriptor), self._known(user)
+        except ConfigError:
+            self._refuse_mismatch()
             raise
-        return socket, self._known(user)
 
     async def dial_async(self, loop: AbstractEventLoop, timeout: float | None = None) -> tuple[_native.Transport, str]:
         """A connection for `loop` and the user to log in as, within `timeout` or what is left of the login's own."""
-        timeout = self.remaining() if timeout is None else timeout
-        transport, user = await self._connector._native.dial_async(
-            loop, self.instance, self.asked, iam=self.iam, ip_type=self.ip_type, timeout=timeout
-        )
+        options = self._options(self.remaining() if timeout is None else timeout)
         try:
-            await self._check_engine_async(loop)
-        except BaseException:
-            transport.close()
+            transport, user = await self._connector._native.dial_async(loop, self.instance, self.asked, **options)
+            return transport, self._known(user)
+        except ConfigError:
+            await self._refuse_mismatch_async(loop)
             raise
-        return transport, self._known(user)
 
     def park(self) -> tuple[_native.Listener, str]:
         """A Unix socket behind which a ready connection waits, and the user to log in as."""
-        listener = self._connector._listener(self)
-        user = hub.wait_for(listener.park, self.asked)
-        self._check_engine()
-        return listener, self._known(user)
+        try:
+            listener = self._connector._listener(self)
+            user = hub.wait_for(listener.park, self.asked)
+            return listener, self._known(user)
+        except ConfigError:
+            self._refuse_mismatch()
+            raise
 
     async def park_async(self, loop: AbstractEventLoop) -> tuple[_native.Listener, str]:
         """The same on `loop`."""
-        listener = self._connector._listener(self)
-        user = await listener.park_async(loop, self.asked)
-        await self._check_engine_async(loop)
-        return listener, self._known(user)
+        try:
+            listener = self._connector._listener(self)
+            user = await listener.park_async(loop, self.asked)
+            return listener, self._known(user)
+        except ConfigError:
+            await self._refuse_mismatch_async(loop)
+            raise
 
     def remaining(self) -> float:
         """Seconds until the deadline, at least a tenth so that its end is reported as such."""
@@ -157,18 +158,23 @@ class Login:
             f"{self.instance}: the login did not end within {self.timeout:g} s", instance=self.instance
         )
 
-    def _check_engine(self) -> None:
-        # Once connected, so that nothing waits for it; the engine has the answer by then.
-        versions = self._connector._versions
-        if self.instance not in versions:
-            versions[self.instance] = hub.wait_for(self._connector._native.database_version, self.instance)
-        drivers.refuse_mismatch(self.driver, versions[self.instance], self.instance)
+    def _options(self, timeout: float) -> Any:
+        return {"iam": self.iam, "ip_type": self.ip_type, "timeout": timeout, "engine": self.driver.ENGINE}
 
-    async def _check_engine_async(self, loop: AbstractEventLoop) -> None:
-        versions = self._connector._versions
-        if self.instance not in versions:
-            versions[self.instance] = await self._connector._native.database_version_async(loop, self.instance)
-        drivers.refuse_mismatch(self.driver, versions[self.instance], self.instance)
+    def _refuse_mismatch(self) -> None:
+        """Says which drivers would fit, if that is what was refused. The engine has the answer in its cache."""
+        try:
+            version = hub.wait_for(self._connector._native.database_version, self.instance)
+        except Error:
+            return
+        drivers.refuse_mismatch(self.driver, version, self.instance)
+
+    async def _refuse_mismatch_async(self, loop: AbstractEventLoop) -> None:
+        try:
+            version = await self._connector._native.database_version_async(loop, self.instance)
+        except Error:
+            return
+        drivers.refuse_mismatch(self.driver, version, self.instance)
 
     def _refusal(self, server_text: str, user: str, principal: str | None, fitting: str | None) -> LoginError:
         text = _native.foreign_text(server_text)

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 
 use crate::credentials::Credentials;
 use crate::listener::Listener;
-use crate::options::{connect_options, seconds};
+use crate::options::{self, connect_options, seconds};
 use crate::socket::Socket;
 use crate::transport::Transport;
 use crate::{awaitable, error, pair, runtime};
@@ -19,7 +19,8 @@ impl Connector {
     #[new]
     #[pyo3(signature = (*, ip_type=None, iam=None, timeout=None, credentials=None, login_credentials=None, login_scope=None,
                         quota_project=None, admin_endpoint=None, alloydb_endpoint=None, user_agent=None,
-                        universe_domain=None, refresh_strategy=None, emulator_host=None))]
+                        universe_domain=None, refresh_strategy=None, dns_servers=None, domain_projects=None,
+                        failover_period=None, emulator_host=None))]
     #[expect(clippy::too_many_arguments, reason = "one per option, all by name")]
     fn new(
         py: Python<'_>,
@@ -35,6 +36,9 @@ impl Connector {
         user_agent: Option<&str>,
         universe_domain: Option<&str>,
         refresh_strategy: Option<&str>,
+        dns_servers: Option<Vec<String>>,
+        domain_projects: Option<Vec<String>>,
+        failover_period: Option<f64>,
         emulator_host: Option<&str>,
     ) -> PyResult<Self> {
         let mut builder = iamsql::Connector::builder();
@@ -74,6 +78,15 @@ impl Connector {
         if let Some(strategy) = refresh_strategy {
             builder = builder.refresh_strategy(strategy.parse().map_err(error::raise)?);
         }
+        if let Some(servers) = dns_servers {
+            builder = builder.dns_servers(options::dns_servers(servers)?);
+        }
+        if let Some(projects) = domain_projects {
+            builder = builder.domain_projects(projects);
+        }
+        if let Some(period) = failover_period {
+            builder = builder.failover_period(seconds("failover_period", period)?);
+        }
         if let Some(host) = emulator_host {
             builder = builder.emulator_host(host);
         }
@@ -83,7 +96,8 @@ impl Connector {
     }
 
     /// A blocking connection to the instance, its server's identity checked, and the user to log in as.
-    #[pyo3(signature = (instance, user=None, *, iam, ip_type=None, timeout=None))]
+    #[pyo3(signature = (instance, user=None, *, iam, ip_type=None, timeout=None, engine=None))]
+    #[expect(clippy::too_many_arguments, reason = "one per option, all by name")]
     fn dial(
         &self,
         py: Python<'_>,
@@ -92,15 +106,17 @@ impl Connector {
         iam: bool,
         ip_type: Option<&str>,
         timeout: Option<f64>,
+        engine: Option<&str>,
     ) -> PyResult<(Socket, Option<String>)> {
-        let options = connect_options(iam, ip_type, timeout)?;
+        let options = connect_options(iam, ip_type, timeout, engine)?;
         let dialled = dialled(self.0.clone(), instance, user, iam, options);
         let (connection, user) = runtime::wait(py, dialled)?;
         Ok((Socket::new(py, connection), user))
     }
 
     /// The same for an event loop: resolves to a `Transport` and the user.
-    #[pyo3(signature = (event_loop, instance, user=None, *, iam, ip_type=None, timeout=None))]
+    #[pyo3(signature = (event_loop, instance, user=None, *, iam, ip_type=None, timeout=None, engine=None))]
+    #[expect(clippy::too_many_arguments, reason = "one per option, all by name")]
     fn dial_async<'py>(
         &self,
         event_loop: &Bound<'py, PyAny>,
@@ -109,17 +125,18 @@ impl Connector {
         iam: bool,
         ip_type: Option<&str>,
         timeout: Option<f64>,
+        engine: Option<&str>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let options = connect_options(iam, ip_type, timeout)?;
-        let engine = self.0.clone();
-        let dialled = dialled(engine, instance, user, iam, options);
+        let options = connect_options(iam, ip_type, timeout, engine)?;
+        let dialled = dialled(self.0.clone(), instance, user, iam, options);
         awaitable::spawn(event_loop, dialled, |py, (connection, user)| {
             Ok((Transport::new(py, connection), user))
         })
     }
 
     /// The descriptor of a Unix socket that leads to the instance, for the caller to close, and the user to log in as.
-    #[pyo3(signature = (instance, user=None, *, iam, ip_type=None, timeout=None))]
+    #[pyo3(signature = (instance, user=None, *, iam, ip_type=None, timeout=None, engine=None))]
+    #[expect(clippy::too_many_arguments, reason = "one per option, all by name")]
     fn dial_pair(
         &self,
         py: Python<'_>,
@@ -128,13 +145,14 @@ impl Connector {
         iam: bool,
         ip_type: Option<&str>,
         timeout: Option<f64>,
+        engine: Option<&str>,
     ) -> PyResult<(i32, Option<String>)> {
-        let options = connect_options(iam, ip_type, timeout)?;
+        let options = connect_options(iam, ip_type, timeout, engine)?;
         pair::dial(py, self.0.clone(), instance, user, iam, options)
     }
 
     /// A private Unix socket that leads to the instance, open until closed.
-    #[pyo3(signature = (instance, *, iam, ip_type=None, timeout=None, same_process=true, socket_name=None))]
+    #[pyo3(signature = (instance, *, iam, ip_type=None, timeout=None, engine=None, same_process=true, socket_name=None))]
     #[expect(clippy::too_many_arguments, reason = "one per option, all by name")]
     fn listen(
         &self,
@@ -143,11 +161,12 @@ impl Connector {
         iam: bool,
         ip_type: Option<&str>,
         timeout: Option<f64>,
+        engine: Option<&str>,
         same_process: bool,
         socket_name: Option<&str>,
     ) -> PyResult<Listener> {
         let mut options = ListenOptions::new()
-            .connect(connect_options(iam, ip_type, timeout)?)
+            .connect(connect_options(iam, ip_type, timeout, engine)?)
             .require_same_pid(same_process);
         if let Some(name) = socket_name {
             options = options.socket_name(name);

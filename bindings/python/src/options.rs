@@ -1,8 +1,9 @@
 //! Python's words for options → the engine's types, each converted once.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use iamsql::{AuthMode, ConnectOptions, Error, ErrorKind};
+use iamsql::{AuthMode, ConnectOptions, DatabaseEngine, Error, ErrorKind};
 use pyo3::prelude::*;
 
 use crate::error;
@@ -12,6 +13,7 @@ pub(crate) fn connect_options(
     iam: bool,
     ip_type: Option<&str>,
     timeout: Option<f64>,
+    engine: Option<&str>,
 ) -> PyResult<ConnectOptions> {
     let mode = if iam {
         AuthMode::Iam
@@ -25,7 +27,29 @@ pub(crate) fn connect_options(
     if let Some(timeout) = timeout {
         options = options.timeout(seconds("timeout", timeout)?);
     }
+    if let Some(engine) = engine.and_then(DatabaseEngine::from_database_version) {
+        options = options.engine(engine);
+    }
     Ok(options)
+}
+
+/// `HOST:PORT` of each DNS server.
+///
+/// # Errors
+/// `ConfigError` naming the one that is no address.
+pub(crate) fn dns_servers(servers: Vec<String>) -> PyResult<Vec<SocketAddr>> {
+    servers
+        .into_iter()
+        .map(|server| {
+            server.parse().map_err(|_| {
+                let message = format!(
+                    "dns_servers: {:?} is not an IP address and port",
+                    iamsql::foreign_text(&server)
+                );
+                error::raise(Error::new(ErrorKind::Config, message))
+            })
+        })
+        .collect()
 }
 
 /// Python's seconds → a duration.

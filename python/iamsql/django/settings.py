@@ -16,11 +16,11 @@ def login(settings: dict[str, Any], driver: str) -> Login:
     return _connector(settings)._login(_instance(settings), driver, arguments)
 
 
-def inheritable(settings: dict[str, Any]) -> tuple[Listener, str]:
+def inheritable(settings: dict[str, Any], engine: str) -> tuple[Listener, str]:
     """A socket for a program that Django starts, kept while this process lives, and the user to log in as."""
     connector, instance = _connector(settings), _instance(settings)
     password = bool(settings["PASSWORD"])
-    listener = connector.listen(instance, enable_iam_auth=not password)
+    listener = connector.listen(instance, enable_iam_auth=not password, engine=engine)
     _listeners.append(listener)
     return listener, settings["USER"] if password else connector.user(instance, settings["USER"] or None)
 

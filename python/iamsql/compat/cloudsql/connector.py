@@ -91,6 +91,8 @@ class Connector:
                 user_agent=user_agent or None,
                 universe_domain=universe_domain or None,
                 refresh_strategy=refresh_strategy.value,
+                failover_period=failover_period,
+                dns_servers=self._resolver.servers,
             )
         except Error as error:
             raise official(error) from error.__cause__

@@ -17,7 +17,7 @@ class DatabaseClient(client.DatabaseClient):
 
     @classmethod
     def settings_to_cmd_args_env(cls, settings_dict: dict[str, Any], parameters: list[str]) -> Any:
-        listener, user = settings.inheritable(settings_dict)
+        listener, user = settings.inheritable(settings_dict, "MYSQL")
         return super().settings_to_cmd_args_env(
             {**settings_dict, "HOST": listener.path, "PORT": "", "USER": user, "OPTIONS": {}}, parameters
         )

@@ -18,7 +18,7 @@ class DatabaseClient(client.DatabaseClient):
 
     @classmethod
     def settings_to_cmd_args_env(cls, settings_dict: dict[str, Any], parameters: list[str]) -> Any:
-        listener, user = settings.inheritable(settings_dict)
+        listener, user = settings.inheritable(settings_dict, "POSTGRES")
         return super().settings_to_cmd_args_env(
             {
                 **settings_dict,
