@@ -1,4 +1,4 @@
-"""Google's Python connector on MySQL: PyMySQL logs in through the emulator, and is refused where the real service refuses it."""
+"""Google's Python connector on MySQL: PyMySQL logs in, and is refused where the real service refuses it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,7 @@ def instances(emulator: Emulator) -> None:
     if not shutil.which("mariadbd", path=path) and not os.environ.get("CI"):
         pytest.skip("no MariaDB on this machine")
     emulator.control("/instances", {"name": MYSQL, "database": "mysql"})
-    emulator.control(
-        "/instances", {"name": NATIVE, "database": "mysql", "password_plugin": "mysql_native_password"}
-    )
+    emulator.control("/instances", {"name": NATIVE, "database": "mysql", "password_plugin": "mysql_native_password"})
 
 
 @pytest.fixture

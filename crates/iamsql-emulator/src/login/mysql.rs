@@ -246,7 +246,10 @@ impl<A: Applicant> Gate<'_, A> {
             Answer::Refused(refusal) => {
                 self.applicant.refused(&printable(&refusal.to_string()));
                 let refusal = if refusal.code == ACCESS_DENIED {
-                    self.mariadb.forget(&user);
+                    if recognised {
+                        // The user has changed it since.
+                        self.mariadb.forget(&user);
+                    }
                     Refusal::denied(&user, &self.host, true)
                 } else {
                     refusal
