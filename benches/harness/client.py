@@ -33,6 +33,8 @@ class Clients:
             "BENCH_INSTANCE": emulator.instance,
             "BENCH_USER": emulator.user,
             "BENCH_DATABASE": emulator.database,
+            "BENCH_MYSQL_INSTANCE": emulator.named(":demo-mysql"),
+            "BENCH_ALLOYDB_INSTANCE": emulator.named("/my-primary"),
             "BENCH_ADMIN_ENDPOINT": emulator.admin_endpoint,
             "BENCH_CERTIFICATE": str(scratch / "client.pem"),
             "BENCH_SERVER_CA": str(scratch / "server-ca.pem"),

@@ -10,23 +10,27 @@ from pathlib import Path
 
 from harness.staging import CHECKOUT
 
-ADMIN_ENDPOINTS = ("connectSettings", "generateEphemeralCert")
+ADMIN_ENDPOINTS = ("connectSettings", "generateEphemeralCert", "connectionInfo", "generateClientCertificate")
 METADATA_ENDPOINTS = ("metadata", "metadataToken")
 
 
 class Emulator:
-    """A running `iamsql-emulator` with its default world: one PostgreSQL instance and one service account."""
+    """A running `iamsql-emulator` with its default world: an instance of each database, and one service account."""
 
     def __init__(self, process: subprocess.Popen, ready: dict):
         self.process = process
         self.control = ready["control"]
         # An empty value means that the variable is to be unset.
         self.environment = {name: value for name, value in ready["env"].items() if value}
-        instance = ready["instances"][0]
-        self.instance = instance["name"]
-        self.database = instance["databases"][0]
+        self.instances = {instance["name"]: instance for instance in ready["instances"]}
+        self.instance = self.named(":demo-postgres")
+        self.database = self.instances[self.instance]["databases"][0]
         self.user = ready["principal"].removesuffix(".gserviceaccount.com")
         self.admin_endpoint = ready["env"]["IAMSQL_EMULATOR_SQLADMIN_ENDPOINT"]
+
+    def named(self, end: str) -> str:
+        """The default instance whose name ends so; empty if there is none, as MySQL's without MariaDB."""
+        return next((name for name in self.instances if name.endswith(end)), "")
 
     @classmethod
     def start(cls, program: Path) -> "Emulator":

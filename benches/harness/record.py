@@ -13,8 +13,16 @@ from harness.results import Result
 from harness.staging import CHECKOUT, Packages
 
 RESULTS = CHECKOUT / "benches" / "results"
-PYTHON_PACKAGES = ("cloud-sql-python-connector", "pg8000", "psycopg", "asyncpg", "uvloop")
-NODE_PACKAGES = ("@google-cloud/cloud-sql-connector", "pg")
+PYTHON_PACKAGES = (
+    "cloud-sql-python-connector",
+    "google-cloud-alloydb-connector",
+    "pg8000",
+    "psycopg",
+    "asyncpg",
+    "pymysql",
+    "uvloop",
+)
+NODE_PACKAGES = ("@google-cloud/cloud-sql-connector", "pg", "mysql2")
 
 
 def write(results: list, packages: Packages, rounds: int, seconds: float) -> Path:

@@ -2,8 +2,8 @@
 'use strict'
 const { measure } = require('./measurements.cjs')
 
-const [measurement, side] = process.argv.slice(2)
-measure(measurement, side).then(
+const [measurement, side, driver] = process.argv.slice(2)
+measure(measurement, side, driver).then(
   (report) => console.log(JSON.stringify(report)),
   (error) => {
     console.error(error)

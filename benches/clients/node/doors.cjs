@@ -3,7 +3,6 @@
 'use strict'
 const { createRequire } = require('node:module')
 
-const instanceConnectionName = process.env.BENCH_INSTANCE
 const user = process.env.BENCH_USER
 const database = process.env.BENCH_DATABASE
 
@@ -13,26 +12,24 @@ const modules = {
   peer: () => peers('@google-cloud/cloud-sql-connector'),
 }
 
-/** A connector and the one driver that both sides are measured with. */
+/** A connector and the driver that both sides are measured with. */
 class Door {
-  constructor(side) {
+  constructor(side, driver) {
     const { Connector } = modules[side]()
     const options = side === 'peer' ? { sqlAdminAPIEndpoint: process.env.BENCH_ADMIN_ENDPOINT } : {}
     this.connector = new Connector(options)
-    this.pg = peers('pg')
+    this.driver = drivers[driver]
   }
 
   /** Fetches what a connect needs: settings and certificate. */
   async prepare() {
+    const { instanceConnectionName } = this.driver
     this.options = await this.connector.getOptions({ instanceConnectionName, authType: 'IAM', ipType: 'PUBLIC' })
   }
 
   /** A logged-in client, with `one()` for a row and `end()`. */
-  async connect() {
-    const client = new this.pg.Client({ ...this.options, user, database })
-    await client.connect()
-    client.one = async () => (await client.query('SELECT 1 AS one')).rows[0].one
-    return client
+  connect() {
+    return this.driver.connect(this.options)
   }
 
   close() {
@@ -40,8 +37,29 @@ class Door {
   }
 }
 
-function openDoor(side) {
-  if (side !== 'floor') return new Door(side)
+const drivers = {
+  'node-pg': {
+    instanceConnectionName: process.env.BENCH_INSTANCE,
+    async connect(options) {
+      const client = new (peers('pg').Client)({ ...options, user, database })
+      await client.connect()
+      client.one = async () => (await client.query('SELECT 1 AS one')).rows[0].one
+      return client
+    },
+  },
+  'node-mysql2': {
+    instanceConnectionName: process.env.BENCH_MYSQL_INSTANCE,
+    async connect(options) {
+      const name = user.split('@')[0]
+      const client = await peers('mysql2/promise').createConnection({ ...options, user: name, database })
+      client.one = async () => (await client.query('SELECT 1 AS one'))[0][0].one
+      return client
+    },
+  },
+}
+
+function openDoor(side, driver) {
+  if (side !== 'floor') return new Door(side, driver)
   const { Floor } = require('./floor.cjs')
   return new Floor()
 }

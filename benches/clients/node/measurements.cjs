@@ -11,8 +11,8 @@ async function load(side) {
   return { cpu: cpu() - before, resident: process.memoryUsage.rss() - resident }
 }
 
-async function firstRow(side) {
-  const door = openDoor(side)
+async function firstRow(side, driver) {
+  const door = openDoor(side, driver)
   await door.prepare()
   const session = await door.connect()
   if ((await session.one()) !== 1) throw new Error('SELECT 1 is not 1')
@@ -106,10 +106,10 @@ async function idle(door) {
   return { private: median(added) / IDLE_BATCH }
 }
 
-async function measure(measurement, side) {
+async function measure(measurement, side, driver) {
   if (measurement === 'import') return load(side)
-  if (measurement === 'first-row') return firstRow(side)
-  const door = openDoor(side)
+  if (measurement === 'first-row') return firstRow(side, driver)
+  const door = openDoor(side, driver)
   await door.prepare()
   await (await door.connect()).end()
   const report = await { connect, select, bulk, burst, idle }[measurement](door)

@@ -10,6 +10,15 @@ USER = os.environ.get("BENCH_USER", "")
 DATABASE = os.environ.get("BENCH_DATABASE", "")
 
 
+def target(driver):
+    """The instance, the driver's own name and the user that a row's driver stands for."""
+    if driver == "pymysql":
+        return os.environ["BENCH_MYSQL_INSTANCE"], driver, USER.partition("@")[0]
+    if driver.startswith("alloydb-"):
+        return os.environ["BENCH_ALLOYDB_INSTANCE"], driver.removeprefix("alloydb-"), USER
+    return INSTANCE, driver, USER
+
+
 class Ours:
     """`iamsql.Connector`, as an application uses it."""
 
@@ -19,7 +28,8 @@ class Ours:
         self.connector = Connector()
 
     def connect(self, driver):
-        return self.connector.connect(INSTANCE, driver, user=USER, db=DATABASE, enable_iam_auth=True)
+        instance, driver, user = target(driver)
+        return self.connector.connect(instance, driver, user=user, db=DATABASE, enable_iam_auth=True)
 
     async def connect_async(self, driver):
         return await self.connector.connect_async(INSTANCE, driver, user=USER, db=DATABASE, enable_iam_auth=True)
@@ -45,13 +55,27 @@ class Official:
     close_async = Ours.close_async
 
 
-def open_door(side):
+class OfficialAlloyDb:
+    """`google.cloud.alloydbconnector.Connector`; its gRPC finds whom to trust in the environment."""
+
+    def __init__(self):
+        from google.cloud.alloydbconnector import Connector
+
+        self.connector = Connector(alloydb_api_endpoint=os.environ["IAMSQL_EMULATOR_GRPC_ENDPOINT"])
+
+    connect = Ours.connect
+    close = Ours.close
+
+
+def open_door(side, driver):
     """The door of `side`, for blocking drivers."""
     if side == "floor":
         from floor import Floor
 
         return Floor()
-    return Ours() if side == "ours" else Official()
+    if side == "ours":
+        return Ours()
+    return OfficialAlloyDb() if driver.startswith("alloydb-") else Official()
 
 
 async def open_async_door(side):

@@ -10,7 +10,7 @@ def measure(side, driver):
         return asyncio.run(first_row_async(side))
     from doors import open_door
 
-    door = open_door(side)
+    door = open_door(side, driver)
     connection = door.connect(driver)
     if side == "floor":
         from floor import query_packet

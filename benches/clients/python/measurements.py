@@ -9,7 +9,7 @@ from doors import open_door
 
 
 def measure(measurement, side, driver):
-    door = open_door(side)
+    door = open_door(side, driver)
     door.connect(driver).close()
     report = MEASUREMENTS[measurement](door, driver)
     door.close()
