@@ -12,11 +12,13 @@ PROGRAMS = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() /
 PYTHON = ROOT / ".local/venv/bin/python"
 
 INSTANCE = "your-project-id:us-central1:demo-postgres"
+MYSQL = "your-project-id:us-central1:demo-mysql"
+ALLOYDB = "projects/my-project/locations/us-central1/clusters/my-alloydb-cluster/instances/my-primary"
 DATABASE = "mydb"
 USER = "cloudsql-client@your-project-id.iam"
 
 # Variables that would lead a client to somebody's real account or server.
-ACCOUNTS = ("GOOGLE_", "CLOUDSDK_", "GCE_METADATA", "IAMSQL_EMULATOR_HOST", "PG", "CSQL_PROXY")
+ACCOUNTS = ("GOOGLE_", "CLOUDSDK_", "GCE_METADATA", "IAMSQL_EMULATOR_HOST", "PG", "CSQL_PROXY", "ALLOYDB_PROXY")
 
 
 def postgres_programs() -> str:
@@ -45,7 +47,10 @@ class Emulator:
         ready = self._process.stdout.readline()
         if not ready:
             sys.exit(f"the emulator ended with {self._process.wait()}")
-        self.environment["IAMSQL_EMULATOR_HOST"] = json.loads(ready)["env"]["IAMSQL_EMULATOR_HOST"]
+        said = json.loads(ready)
+        self.environment["IAMSQL_EMULATOR_HOST"] = said["env"]["IAMSQL_EMULATOR_HOST"]
+        # MySQL's is missing where there is no MariaDB.
+        self.instances = {instance["name"] for instance in said["instances"]}
 
     def __enter__(self) -> "Emulator":
         return self

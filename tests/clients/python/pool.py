@@ -4,8 +4,14 @@ import json
 import sys
 import time
 
+DIALECTS = {"psycopg": "postgresql+psycopg://", "pymysql": "mysql+pymysql://"}
+QUERIES = {
+    "psycopg": "select current_user, current_setting('server_version')",
+    "pymysql": "select substring_index(current_user(), '@', 1), version()",
+}
 
-def main(instance: str, database: str) -> None:
+
+def main(driver: str, instance: str, database: str) -> None:
     begun = time.monotonic()
     # What importing takes is part of what is shown.
     import sqlalchemy
@@ -13,11 +19,10 @@ def main(instance: str, database: str) -> None:
     from iamsql import Connector
 
     with Connector() as connector:
-        creator = connector.creator(instance, "psycopg", db=database)
-        engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=creator)
+        creator = connector.creator(instance, driver, db=database)
+        engine = sqlalchemy.create_engine(DIALECTS[driver], creator=creator)
         with engine.connect() as connection:
-            query = sqlalchemy.text("select current_user, current_setting('server_version')")
-            user, version = connection.execute(query).one()
+            user, version = connection.execute(sqlalchemy.text(QUERIES[driver])).one()
         seconds = time.monotonic() - begun
         engine.dispose()
     print(json.dumps({"user": user, "version": version, "seconds": seconds}))
