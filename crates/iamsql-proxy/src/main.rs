@@ -1,32 +1,51 @@
-//! `iamsql-proxy`: local ports that log in to Cloud SQL as your Google identity.
+//! `iamsql-proxy`: local listeners that log in to Cloud SQL and AlloyDB as your Google identity.
 #![forbid(unsafe_code)]
 
+mod access;
+mod client;
 mod clients;
+mod command;
 mod config;
 mod drain;
+mod http;
+mod identity;
 mod listen;
 mod log;
 mod memory;
 mod relay;
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use iamsql::{Connector, ErrorKind};
+use anyhow::{Context, Result, bail};
+use sd_notify::NotifyState;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::config::Config;
-use crate::drain::{Signals, drain};
-use crate::log::Explained;
+use crate::config::{Config, Note, Refusal};
+use crate::drain::{Signals, Stop, drain};
+use crate::http::Health;
 use crate::relay::Relay;
 
 fn main() -> ExitCode {
-    let config = match Config::from_command_line() {
+    if let Some(ended) = command::run(std::env::args()) {
+        return ended;
+    }
+    let config = match Config::from_process() {
         Ok(config) => config,
         Err(refusal) => return refusal.report(),
     };
-    log::start();
+    if let Err(message) = config.refuse_unserved() {
+        return Refusal::Meaning(message).report();
+    }
+    log::start(config.logs);
+    for note in &config.notes {
+        match note {
+            Note::Info(line) => info!("{line}"),
+            Note::Warning(line) => warn!("{line}"),
+        }
+    }
     if !config.allow_core_dumps {
         memory::keep_private();
     }
@@ -41,65 +60,67 @@ fn main() -> ExitCode {
     })
 }
 
-/// Starts, serves until told to stop, drains. The exit code tells which signal it was.
+/// Starts, serves until told to stop, drains. The exit code tells what asked for it.
 async fn run(config: Config) -> Result<ExitCode> {
-    let mut signals = Signals::listen()?;
+    let (quit, quits) = mpsc::channel(1);
+    let mut signals = Signals::listen(quits)?;
+    let ended = CancellationToken::new();
     let relay = tokio::select! {
-        started = start(&config) => started.context("unable to start")?,
+        started = start(&config, quit, &ended) => started.context("unable to start")?,
         stop = signals.next() => {
             error!("The proxy has encountered a terminal error: {stop} signal received");
-            return Ok(stop.exit_code());
+            return Ok(stop.exit_code(config.lifetime.exit_zero_on_sigterm));
         }
     };
     info!("The proxy has started successfully and is ready for new connections!");
+    notify(&[NotifyState::Ready]);
 
     let stop = signals.next().await;
-    info!("{stop} signal received. Shutting down...");
-    drain(&relay, config.max_sigterm_delay, &mut signals).await?;
-    Ok(stop.exit_code())
+    if stop != Stop::Quit {
+        info!("{stop} signal received. Shutting down...");
+    }
+    notify(&[NotifyState::Stopping]);
+    drain(&relay, &config.lifetime, &mut signals).await;
+    ended.cancel();
+    Ok(stop.exit_code(config.lifetime.exit_zero_on_sigterm))
 }
 
-/// Finds the credentials, binds every port, and only then accepts on any of them.
-async fn start(config: &Config) -> Result<Relay> {
-    info!("Authorizing with Application Default Credentials");
-    credentials_exist().await?;
-    let connector = Connector::builder()
-        .iam_auth(config.auto_iam_authn)
-        .user_agent(USER_AGENT)
-        .build()
-        .await
-        .map_err(log::explain)?;
-
+/// Finds the credentials, binds every listener and HTTP port, tries the instances if that was asked for, and only then
+/// accepts on any of them: who reads "ready" finds it so.
+async fn start(
+    config: &Config,
+    quit: mpsc::Sender<()>,
+    ended: &CancellationToken,
+) -> Result<Arc<Relay>> {
+    let connector = identity::connector(config).await?;
     let listeners = listen::bind(config, &connector).await?;
-    let relay = Relay::new(connector);
-    for listener in listeners {
-        relay.serve(listener);
+    let ports = http::Ports::bind(config).await?;
+    let relay = Arc::new(Relay::new(connector, config.listeners.max_connections));
+    let waiting = listeners
+        .into_iter()
+        .map(|listener| relay.add(config, listener))
+        .collect();
+    ports.serve(
+        Arc::new(Health::new(relay.clone(), config.http.backend_check)),
+        quit,
+        ended,
+    );
+    if config.lifetime.connection_test {
+        info!("Connection test started");
+        let failed = relay.try_every_instance().await;
+        if !failed.is_empty() {
+            error!("Connection test failed");
+            bail!("{}", failed.join(", "));
+        }
+        info!("Connection test passed");
     }
+    relay.serve(waiting);
     Ok(relay)
 }
 
-/// Asks who we are, because a proxy without credentials should not look as if it worked.
-///
-/// A service that is there and cannot answer right now is no reason not to start.
-async fn credentials_exist() -> Result<()> {
-    let connector = Connector::builder()
-        .user_agent(USER_AGENT)
-        .timeout(CREDENTIALS_TIMEOUT)
-        .build()
-        .await;
-    let asked = match connector {
-        Ok(connector) => connector.principal().await.map(drop),
-        Err(error) => Err(error),
-    };
-    match asked {
-        Err(error) if error.is_retryable() && error.kind() != ErrorKind::Credentials => {
-            warn!("no token yet: {}", Explained(&error));
-            Ok(())
-        }
-        asked => asked.map_err(log::explain),
+/// Tells systemd, if it waits to be told.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!("systemd could not be told: {error}");
     }
 }
-
-const USER_AGENT: &str = concat!("iamsql-proxy/", env!("CARGO_PKG_VERSION"));
-/// How long the start waits for a metadata server that comes up late.
-const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(10);

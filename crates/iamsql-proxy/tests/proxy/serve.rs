@@ -188,7 +188,7 @@ async fn a_session_that_outlasts_the_delay_is_cut() {
 
     proxy.signal(Signal::TERM);
     let ended = proxy.end();
-    assert_eq!(ended.status.code(), Some(1), "{}", ended.text);
+    assert_eq!(ended.status.code(), Some(143), "{}", ended.text);
     assert!(
         ended
             .text
