@@ -43,7 +43,9 @@ export class Connector {
    */
   constructor(options: ConnectorOptions = {}) {
     const { auth, loginAuth } = options
-    if (auth != null && options.credentialsFile != null) throw misuse('auth and credentialsFile exclude each other')
+    const sources = (['auth', 'credentialsFile', 'gcloud'] as const).filter((source) => options[source])
+    if (sources.length > 1) throw misuse(`${sources.join(' and ')} exclude each other`)
+    if (options.delegates != null && options.impersonate == null) throw misuse('delegates belong to impersonate')
     const ask = auth == null ? undefined : tokenSource(auth, 'auth')
     const askLogin = loginAuth == null ? undefined : tokenSource(loginAuth, 'loginAuth')
     const chosen = toNativeConnectorOptions(options)

@@ -4,6 +4,9 @@ import type { Failure } from './errors.js'
 
 export interface NativeConnectorOptions {
   credentialsFile?: string
+  gcloud?: boolean
+  impersonate?: string
+  delegates?: string[]
   quotaProject?: string
   refreshStrategy?: string
   adminEndpoint?: string

@@ -49,6 +49,12 @@ export enum LoginScopes {
 export interface ConnectorOptions {
   /** A service-account key, `authorized_user` or other credentials file. Default: Application Default Credentials. */
   credentialsFile?: string
+  /** Whether tokens are those of `gcloud auth login`, which asks the `gcloud` command. Default `false`. */
+  gcloud?: boolean
+  /** A service account to act as: the credentials need `roles/iam.serviceAccountTokenCreator` on it. */
+  impersonate?: string
+  /** Service accounts on the way to `impersonate`, in order, each allowed to act as the next. */
+  delegates?: string[]
   /** The project that is billed for Admin API calls. Default: that of the credentials. */
   quotaProject?: string
   /** When certificates are renewed. Default `AUTO`. */
@@ -147,11 +153,14 @@ export interface TediousDriverOptions {
 }
 
 export function toNativeConnectorOptions(options: ConnectorOptions): NativeConnectorOptions {
-  const { dnsServers, domainProjects, failoverPeriod } = options
+  const { delegates, dnsServers, domainProjects, failoverPeriod, gcloud, impersonate } = options
   const { credentialsFile, quotaProject, refreshStrategy, sqlAdminAPIEndpoint } = options
   const { alloyDBAPIEndpoint, loginScope, timeoutMs, universeDomain, userAgent, emulatorHost } = options
   return present({
     credentialsFile,
+    gcloud,
+    impersonate,
+    delegates,
     quotaProject,
     refreshStrategy,
     adminEndpoint: sqlAdminAPIEndpoint,

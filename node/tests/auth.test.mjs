@@ -145,3 +145,14 @@ test('GoogleAuth and AuthClient are the library’s own classes, loaded when the
   const printed = execFileSync(process.execPath, ['--eval', source], { cwd: import.meta.dirname, encoding: 'utf8' })
   assert.equal(printed, 'false\ntrue\n')
 })
+
+test('impersonate: the credentials act as another service account', async () => {
+  const reader = `reader-${process.pid}@your-project-id.iam.gserviceaccount.com`
+  await emulator.control('POST', 'principals', { email: reader })
+  await emulator.control('POST', 'token-creators', { service_account: reader, member: PRINCIPAL })
+  const connector = new Connector({ emulatorHost: emulator.host, impersonate: reader })
+  assert.equal(await whoAmI(connector), reader.replace('.gserviceaccount.com', ''))
+  const stranger = new Connector({ emulatorHost: emulator.host, impersonate: `nobody-may-${reader}` })
+  await assert.rejects(stranger.getOptions({ instanceConnectionName: DEMO }), ({ iamsqlCode }) => /^IAMSQL_(CREDENTIALS|PERMISSION)$/.test(iamsqlCode))
+  stranger.close()
+})

@@ -137,6 +137,8 @@ describe('new Connector() refuses', () => {
   for (const [given, message] of [
     [{ auth: {} }, /^auth has no getAccessToken\(\)$/],
     [{ auth: { getAccessToken() {} }, credentialsFile: '/dev/null' }, /exclude each other/],
+    [{ gcloud: true, credentialsFile: '/dev/null' }, /exclude each other/],
+    [{ delegates: ['a@b.iam.gserviceaccount.com'] }, /^delegates belong to impersonate$/],
     [{ loginAuth: {} }, /^loginAuth has no getAccessToken\(\)$/],
     [{ loginScope: 'broad' }, /"broad" is not known: want NARROW or STRICT/],
     [{ refreshStrategy: 'HOURLY' }, /"HOURLY" is not known/],

@@ -20,8 +20,6 @@ const execute = promisify(execFile)
 const root = fileURLToPath(new URL('..', import.meta.url))
 const original = fileURLToPath(new URL('../../tests/peers/node/node_modules/@google-cloud/cloud-sql-connector', import.meta.url))
 const NAME = '@google-cloud/cloud-sql-connector'
-/** Whose database the emulator cannot offer yet. */
-const PENDING = ['mysql2.mjs', 'tedious.mjs']
 const DRIVERS = ['@prisma/adapter-pg', 'knex', 'mysql2', 'pg', 'sequelize', 'tedious', 'typeorm']
 
 let application
@@ -45,17 +43,18 @@ async function install() {
 }
 
 describe('the official samples, with the import resolved to this package:', () => {
-  for (const [sample, user] of [
+  for (const [sample, user, instance] of [
     ['pg.mjs', IAM_USER],
     ['pg.cjs', 'built-in'],
     ['knex.mjs', IAM_USER],
     ['sequelize.mjs', IAM_USER],
     ['typeorm.mjs', IAM_USER],
     ['prisma.mjs', IAM_USER],
-    ['mysql2.mjs', 'cloudsql-client@%'],
-    ['tedious.mjs', 'built-in'],
+    ['mysql2.mjs', 'cloudsql-client@%', 'demo-mysql'],
+    ['tedious.mjs', 'built-in', 'demo-sqlserver'],
   ]) {
-    test(sample, { timeout: 60_000, skip: PENDING.includes(sample) && 'not tested yet' }, async () => {
+    test(sample, { timeout: 60_000 }, async (t) => {
+      if (instance && !process.env.CI && !(await isThere(instance))) return t.skip(`the emulator has no ${instance}`)
       const { user: name, password } = emulator.builtInUser
       const env = {
         ...process.env,
@@ -79,6 +78,13 @@ describe('the official samples, with the import resolved to this package:', () =
     })
   }
 })
+
+/** MySQL needs a MariaDB on the machine. */
+async function isThere(name) {
+  const connector = new ours.Connector({ emulatorHost: emulator.host })
+  const wanted = { instanceConnectionName: DEMO.replace('demo-postgres', name) }
+  return connector.getOptions(wanted).then(() => true, () => false).finally(() => connector.close())
+}
 
 describe('against the installed original:', { skip: !existsSync(original) && `${NAME} is not installed` }, () => {
   const theirs = existsSync(original) ? createRequire(import.meta.url)(original) : {}

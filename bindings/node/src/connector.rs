@@ -31,8 +31,9 @@ impl NativeConnector {
         ask_login: Option<Function<'_, String, Promise<GivenToken>>>,
     ) -> napi::Result<Self> {
         let mut builder = Connector::builder();
-        if let Some(ask) = ask {
-            builder = builder.credentials(credentials::from_function(ask)?);
+        let asked = ask.map(credentials::from_function).transpose()?;
+        if let Some(credentials) = options.credentials(asked) {
+            builder = builder.credentials(credentials);
         }
         if let Some(ask) = ask_login {
             builder = builder.login_credentials(credentials::from_function(ask)?);

@@ -11,6 +11,12 @@ use napi_derive::napi;
 pub struct ConnectorOptions {
     /// A credentials file.
     pub credentials_file: Option<String>,
+    /// Whether tokens are gcloud's.
+    pub gcloud: Option<bool>,
+    /// The service account to become.
+    pub impersonate: Option<String>,
+    /// The service accounts on the way to it, in order.
+    pub delegates: Option<Vec<String>>,
     /// The project billed for Admin API calls.
     pub quota_project: Option<String>,
     /// `AUTO`, `BACKGROUND` or `LAZY`.
@@ -49,10 +55,23 @@ pub struct NativeConnectOptions {
 }
 
 impl ConnectorOptions {
+    /// Whose tokens are used: those that JavaScript gives, a file's, gcloud's or the default ones (`None`); then those of
+    /// whom they may impersonate.
+    pub(crate) fn credentials(&self, asked: Option<Credentials>) -> Option<Credentials> {
+        let base = asked
+            .or_else(|| self.credentials_file.clone().map(Credentials::file))
+            .or_else(|| self.gcloud.unwrap_or_default().then(Credentials::gcloud));
+        let Some(target) = self.impersonate.clone() else {
+            return base;
+        };
+        let delegates = self.delegates.clone().unwrap_or_default();
+        Some(
+            base.unwrap_or_else(Credentials::application_default)
+                .impersonate(target, delegates),
+        )
+    }
+
     pub(crate) fn apply_to(self, mut builder: ConnectorBuilder) -> Result<ConnectorBuilder> {
-        if let Some(path) = self.credentials_file {
-            builder = builder.credentials(Credentials::file(path));
-        }
         if let Some(project) = self.quota_project {
             builder = builder.quota_project(project);
         }
