@@ -63,6 +63,8 @@ export interface ConnectorOptions {
   sqlAdminAPIEndpoint?: string
   /** AlloyDB's API, likewise. */
   alloyDBAPIEndpoint?: string
+  /** JSON text that stands in for AlloyDB's API: addresses, a key and certificates by instance. For development. */
+  staticConnectionInfo?: string
   /** How long one connect may take, from name to ready socket, in milliseconds. Default 30 000, at least 1, at most 3 600 000. */
   timeoutMs?: number
   /** The Google universe. Default: that of the environment, else `googleapis.com`. */
@@ -155,7 +157,7 @@ export interface TediousDriverOptions {
 export function toNativeConnectorOptions(options: ConnectorOptions): NativeConnectorOptions {
   const { delegates, dnsServers, domainProjects, failoverPeriod, gcloud, impersonate } = options
   const { credentialsFile, quotaProject, refreshStrategy, sqlAdminAPIEndpoint } = options
-  const { alloyDBAPIEndpoint, loginScope, timeoutMs, universeDomain, userAgent, emulatorHost } = options
+  const { alloyDBAPIEndpoint, loginScope, staticConnectionInfo, timeoutMs, universeDomain, userAgent, emulatorHost } = options
   return present({
     credentialsFile,
     gcloud,
@@ -165,6 +167,7 @@ export function toNativeConnectorOptions(options: ConnectorOptions): NativeConne
     refreshStrategy,
     adminEndpoint: sqlAdminAPIEndpoint,
     alloydbEndpoint: alloyDBAPIEndpoint,
+    staticConnectionInfo,
     loginScope,
     dnsServers,
     domainProjects,

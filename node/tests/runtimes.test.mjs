@@ -33,7 +33,7 @@ for (const { name, program, args, missing } of [BUN, DENO]) {
     test('a dial that never ends is ETIMEDOUT at its deadline', async () => {
       const instance = await emulator.instance()
       await emulator.fault({ endpoint: 'tls', effect: { kind: 'hang' }, instance })
-      assert.deepEqual(await ask(instance, 'fail', { timeoutMs: 500 }), { code: 'ETIMEDOUT', iamsqlCode: 'IAMSQL_TIMEOUT' })
+      assert.deepEqual(await ask(instance, 'fail', { timeoutMs: 4_000 }), { code: 'ETIMEDOUT', iamsqlCode: 'IAMSQL_TIMEOUT' })
     })
 
     test('a socket that is never used dials nobody, and the process ends', async () => {

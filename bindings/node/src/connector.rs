@@ -1,6 +1,6 @@
 //! `NativeConnector` of `node/src/native.ts`: one engine call per method.
 
-use iamsql::{Connector, ListenOptions, LocalProxyOptions};
+use iamsql::{ClientProtocol, ConnectOptions, Connector, ListenOptions, LocalProxyOptions, Result};
 use napi::Env;
 use napi::bindgen_prelude::{Function, Object, Promise};
 use napi_derive::napi;
@@ -74,8 +74,7 @@ impl NativeConnector {
         instance: String,
         options: NativeConnectOptions,
     ) -> napi::Result<Pair> {
-        options
-            .try_into()
+        in_process(options)
             .and_then(|options| self.connector.pair(&instance, &options))
             .map(Pair::from)
             .map_err(|error| thrown(&env, &error))
@@ -93,7 +92,7 @@ impl NativeConnector {
             let runtime = runtime::handle()?;
             let _entered = runtime.enter();
             let options = ListenOptions::new()
-                .connect(options.try_into()?)
+                .connect(in_process(options)?)
                 .socket_name("tunnel");
             self.connector.listen(&instance, &options)
         };
@@ -129,4 +128,11 @@ impl NativeConnector {
     pub fn close(&self) {
         self.connector.close();
     }
+}
+
+/// What a driver of this process gets is a plain socket to it, over which none would send a password as it is: MySQL's
+/// server must be told so, or it takes the request for its public key for the password.
+fn in_process(options: NativeConnectOptions) -> Result<ConnectOptions> {
+    let options: ConnectOptions = options.try_into()?;
+    Ok(options.client_protocol(ClientProtocol::Tcp))
 }

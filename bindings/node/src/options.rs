@@ -25,6 +25,8 @@ pub struct ConnectorOptions {
     pub admin_endpoint: Option<String>,
     /// AlloyDB's API.
     pub alloydb_endpoint: Option<String>,
+    /// JSON text that stands in for AlloyDB's API.
+    pub static_connection_info: Option<String>,
     /// `NARROW` or `STRICT`.
     pub login_scope: Option<String>,
     /// `ADDRESS` or `ADDRESS:PORT` each.
@@ -83,6 +85,9 @@ impl ConnectorOptions {
         }
         if let Some(endpoint) = self.alloydb_endpoint {
             builder = builder.dangerous_alloydb_endpoint(endpoint);
+        }
+        if let Some(json) = self.static_connection_info {
+            builder = builder.static_connection_info(json);
         }
         if let Some(scope) = self.login_scope {
             builder = builder.login_scope(scope.parse()?);

@@ -57,7 +57,7 @@ export const LOGINS = {
   mariadb: {
     mysql: async (given) => {
       const mariadb = await import('mariadb')
-      const pool = mariadb.createPool({ ...(await options(given)), ...credentials(given), connectionLimit: 2 })
+      const pool = mariadb.createPool({ ...(await options(given)), ...credentials(given), allowPublicKeyRetrieval: true, connectionLimit: 2 })
       return finally_(() => pool.end(), async () => (await pool.query(WHO.mysql))[0].me)
     },
   },
