@@ -10,5 +10,6 @@ mod guard;
 mod metadata;
 mod names;
 mod server;
+mod sql_server;
 mod sqladmin;
 mod token;
