@@ -1,5 +1,5 @@
 /**
- * Connect to Cloud SQL with the process's own Google identity: no password, no key file.
+ * Connect to Cloud SQL and AlloyDB with the process's own Google identity: no password, no key file.
  *
  * @packageDocumentation
  */
