@@ -1,5 +1,7 @@
 //! The table: what the world is like, what is asked for, and what must come of it.
 
+mod alloydb;
+
 use std::time::Duration;
 
 use iamsql_emulator::{AddressType, Effect, Endpoint, Fault, InstanceSpec, ServerCertificate};
@@ -32,6 +34,7 @@ pub fn all() -> Vec<Scenario> {
     table.extend(bad_credentials());
     table.extend(refusals_of_the_admin_api());
     table.extend(broken_networks());
+    table.extend(alloydb::all());
     table
 }
 
