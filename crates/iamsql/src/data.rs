@@ -114,7 +114,7 @@ impl Route {
             mode,
             timeout,
             engine: None,
-            client: ClientProtocol::Tls,
+            client: ClientProtocol::Tcp,
         }))
     }
 
@@ -444,7 +444,9 @@ impl Connector {
         )
         .for_driver(
             options.engine,
-            options.client_protocol.unwrap_or(ClientProtocol::Tls),
+            // A driver that is handed a stream does not know of the TLS behind it, and encrypts its password itself: a
+            // server that was told otherwise would not understand that.
+            options.client_protocol.unwrap_or(ClientProtocol::Tcp),
         ))
     }
 }

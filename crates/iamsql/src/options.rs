@@ -146,7 +146,7 @@ impl ConnectOptions {
     }
 
     /// How the driver believes that it reaches the server. Default: [`ClientProtocol::Uds`] behind a private listener,
-    /// [`ClientProtocol::Tls`] everywhere else.
+    /// [`ClientProtocol::Tcp`] everywhere else.
     pub fn client_protocol(mut self, protocol: ClientProtocol) -> Self {
         self.client_protocol = Some(protocol);
         self
