@@ -79,6 +79,10 @@ class Connector:
         alloydb_api_endpoint: another AlloyDB API, as in `"https://alloydb.googleapis.com"`. It sees your API token.
         dns_servers: whom to ask about domain names, as in `["10.0.0.2:53"]`. Default: the system's.
         domain_projects: the projects that a domain name may lead to. Default: the one that it leads to first.
+        gcloud: True takes the credentials of whoever `gcloud` is logged in as.
+        impersonate: the service account to become: its e-mail address, or a list of delegates that ends in it.
+        static_conn_info: a file of AlloyDB connection info in JSON, for development: nothing is asked of the API, and
+            nothing renewed.
         emulator_host: `HOST:PORT` of an `iamsql-emulator`. Default `IAMSQL_EMULATOR_HOST`.
 
     Raises:
@@ -109,6 +113,9 @@ class Connector:
         alloydb_api_endpoint: str | None = None,
         dns_servers: Sequence[str] | None = None,
         domain_projects: Sequence[str] | None = None,
+        gcloud: bool = False,
+        impersonate: str | Sequence[str] | None = None,
+        static_conn_info: Any = None,
         emulator_host: str | None = None,
     ) -> None:
         self._universe_domain = universe_domain
@@ -120,7 +127,9 @@ class Connector:
             ip_type=self._ip_type,
             iam=self._enable_iam_auth,
             timeout=self._timeout,
-            credentials=_credentials(credentials, credentials_json, token, login_token, universe_domain),
+            credentials=_impersonated(
+                _credentials(credentials, credentials_json, token, login_token, universe_domain, gcloud), impersonate
+            ),
             login_credentials=_adopt(login_credentials, universe_domain),
             login_scope=None if login_scope is None else _word("login_scope", login_scope),
             quota_project=quota_project or getattr(credentials, "quota_project_id", None),
@@ -132,6 +141,7 @@ class Connector:
             dns_servers=None if dns_servers is None else list(dns_servers),
             domain_projects=None if domain_projects is None else list(domain_projects),
             failover_period=_seconds("failover_period", failover_period),
+            static_connection_info=None if static_conn_info is None else static_conn_info.read(),
             emulator_host=emulator_host,
         )
 
@@ -324,12 +334,18 @@ def _credentials(
     token: str | None,
     login_token: str | None,
     universe_domain: str | None,
+    gcloud: bool,
 ) -> _native.Credentials | None:
     if login_token is not None and token is None:
         raise ConfigError("login_token comes with token, the one for the Admin API")
     named = [
         name
-        for name, value in (("credentials", given), ("credentials_json", json), ("token", token))
+        for name, value in (
+            ("credentials", given),
+            ("credentials_json", json),
+            ("token", token),
+            ("gcloud", gcloud or None),
+        )
         if value is not None
     ]
     if len(named) > 1:
@@ -338,7 +354,16 @@ def _credentials(
         return _native.Credentials.json(json)
     if token is not None:
         return _native.Credentials.tokens(token, login_token)
+    if gcloud:
+        return _native.Credentials.gcloud()
     return _adopt(given, universe_domain)
+
+
+def _impersonated(base: _native.Credentials | None, chain: str | Sequence[str] | None) -> _native.Credentials | None:
+    if not chain:
+        return base
+    *delegates, target = [chain] if isinstance(chain, str) else chain
+    return _native.Credentials.impersonate(base or _native.Credentials.default(), target, delegates)
 
 
 def _adopt(given: CredentialsLike | None, universe_domain: str | None) -> _native.Credentials | None:

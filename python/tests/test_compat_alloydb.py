@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
+import iamsql
 import iamsql.compat.alloydb as ours
 import official
+from emulator import DATABASE, IAM_USER
 from iamsql.compat.alloydb import exceptions
 
 theirs = pytest.importorskip("google.cloud.alloydbconnector")
@@ -115,3 +117,49 @@ for name in ("google", "google.auth", "aiofiles", "grpc", "cryptography"):
 from iamsql.compat.alloydb import AsyncConnector, Connector
 """
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+
+
+@pytest.fixture
+def inside(emulator, monkeypatch):
+    """The emulator's world, as the environment of this process."""
+    monkeypatch.setenv("IAMSQL_EMULATOR_HOST", emulator.host)
+
+
+@pytest.mark.parametrize("driver", ["pg8000", "psycopg"])
+def test_it_connects(inside, driver):
+    with ours.Connector() as connector:
+        connection = connector.connect(URI, driver, user=IAM_USER, db=DATABASE, enable_iam_auth=True, host="x", port=1)
+        cursor = connection.cursor()
+        cursor.execute("SELECT current_user")
+        assert cursor.fetchone()[0] == IAM_USER
+        connection.close()
+
+
+def test_a_built_in_user_connects_with_its_password(inside, password_user):
+    name, password = password_user
+
+    async def main():
+        async with ours.AsyncConnector() as connector:
+            with pytest.raises(KeyError, match="password"):
+                await connector.connect(URI, "asyncpg", user=name, db=DATABASE)
+            connection = await connector.connect(URI, "asyncpg", user=name, password=password, db=DATABASE)
+            assert await connection.fetchval("SELECT current_user") == name
+            await connection.close()
+
+    asyncio.run(main())
+
+
+def test_an_api_error_is_also_api_cores(inside):
+    from google.api_core.exceptions import GoogleAPICallError
+
+    missing = URI.replace("my-primary", "nothing-here")
+    with ours.Connector() as connector, pytest.raises(GoogleAPICallError) as caught:
+        connector.connect(missing, "pg8000", user="u", db="d")
+    assert caught.value.code in (403, 404)
+    assert isinstance(caught.value, iamsql.Error)
+
+
+def test_a_missing_address_type_is_the_official_error(inside):
+    with ours.Connector() as connector, pytest.raises(exceptions.IPTypeNotFoundError) as caught:
+        connector.connect(URI, "pg8000", user="u", db="d", ip_type="PSC")
+    assert str(caught.value) == "AlloyDB instance does not have an IP addresses matching type: 'PSC'"

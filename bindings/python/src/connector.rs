@@ -20,7 +20,7 @@ impl Connector {
     #[pyo3(signature = (*, ip_type=None, iam=None, timeout=None, credentials=None, login_credentials=None, login_scope=None,
                         quota_project=None, admin_endpoint=None, alloydb_endpoint=None, user_agent=None,
                         universe_domain=None, refresh_strategy=None, dns_servers=None, domain_projects=None,
-                        failover_period=None, emulator_host=None))]
+                        failover_period=None, static_connection_info=None, emulator_host=None))]
     #[expect(clippy::too_many_arguments, reason = "one per option, all by name")]
     fn new(
         py: Python<'_>,
@@ -39,6 +39,7 @@ impl Connector {
         dns_servers: Option<Vec<String>>,
         domain_projects: Option<Vec<String>>,
         failover_period: Option<f64>,
+        static_connection_info: Option<String>,
         emulator_host: Option<&str>,
     ) -> PyResult<Self> {
         let mut builder = iamsql::Connector::builder();
@@ -86,6 +87,9 @@ impl Connector {
         }
         if let Some(period) = failover_period {
             builder = builder.failover_period(seconds("failover_period", period)?);
+        }
+        if let Some(json) = static_connection_info {
+            builder = builder.static_connection_info(json);
         }
         if let Some(host) = emulator_host {
             builder = builder.emulator_host(host);

@@ -26,6 +26,25 @@ impl Credentials {
         Credentials(iamsql::Credentials::json(Secret::new(text)))
     }
 
+    /// Application Default Credentials.
+    #[staticmethod]
+    #[pyo3(name = "default")]
+    fn application_default() -> Self {
+        Credentials(iamsql::Credentials::application_default())
+    }
+
+    /// Those of whoever `gcloud` is logged in as.
+    #[staticmethod]
+    fn gcloud() -> Self {
+        Credentials(iamsql::Credentials::gcloud())
+    }
+
+    /// Those of the service account `target`, lent by it to whoever `base` are, over `delegates` in order.
+    #[staticmethod]
+    fn impersonate(base: PyRef<'_, Credentials>, target: String, delegates: Vec<String>) -> Self {
+        Credentials(base.0.clone().impersonate(target, delegates))
+    }
+
     /// Tokens made elsewhere: one for the Admin API, one for the login.
     #[staticmethod]
     #[pyo3(signature = (token, login_token=None))]

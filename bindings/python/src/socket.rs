@@ -83,6 +83,12 @@ impl Socket {
         self.0.timeout().map(|limit| limit.as_secs_f64())
     }
 
+    /// Does nothing: what drivers set, no delay and keep-alive, the engine has set already.
+    #[pyo3(signature = (level, option, value))]
+    fn setsockopt(&self, level: i32, option: i32, value: &Bound<'_, PyAny>) {
+        let _ = (level, option, value);
+    }
+
     /// The descriptor below. What `select` says about it leaves out the bytes that `pending` counts.
     fn fileno(&self) -> i32 {
         self.0.socket.raw_fd()

@@ -21,6 +21,8 @@ class HubSocket(socket.socket):
         super().__init__(fileno=descriptor)
         self._deadline: float | None = None
         self._each: float | None = None
+        # On the object, since eventlet puts its own there too. What drivers set of TCP, the engine has set already.
+        self.__dict__["setsockopt"] = _accept
         keep_from_children(self)
 
     def set_deadline(self, limit: float | None) -> None:
@@ -47,3 +49,7 @@ class HubSocket(socket.socket):
         if self._deadline is not None:
             limits.append(max(self._deadline - time.monotonic(), 0.001))
         super().settimeout(min(limits, default=None))
+
+
+def _accept(*_: Any) -> None:
+    pass

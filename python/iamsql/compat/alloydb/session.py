@@ -52,6 +52,7 @@ class Session:
                 user_agent=user_agent or None,
                 universe_domain=universe_domain or None,
                 refresh_strategy=refresh_strategy.value,
+                static_conn_info=static_conn_info,
             )
         except Error as error:
             raise official(error) from error.__cause__
