@@ -1,8 +1,8 @@
-//! A local Google for Cloud SQL: credentials, Admin API and server-side proxy, in front of an echo or a real PostgreSQL.
+//! A local Google for Cloud SQL and AlloyDB: credentials, APIs and server-side proxy, in front of a real PostgreSQL and MariaDB.
 //!
 //! ```text
 //!            HTTP  127.x.y.1:9470                                     TLS 1.3  127.x.y.n:3307
-//! client ──▶ metadata, /token  ──▶ tokens ─┐                client ──▶ server ─▶ who is it? ─▶ login ─▶ PostgreSQL
+//! client ──▶ metadata, /token  ──▶ tokens ─┐                client ──▶ server ─▶ who is it? ─▶ login ─▶ PostgreSQL, MariaDB
 //!        ──▶ sqladmin ──▶ authority ───────┴─▶ certificate ─────────────┘  ▲                └▶ echo
 //!        ──▶ /emulator/control ──▶ faults, calls, sessions ────────────────┘
 //!

@@ -16,7 +16,7 @@ use iamsql_emulator::{
 
 use crate::instances;
 
-/// A local Google for Cloud SQL and AlloyDB: metadata server, OAuth, Admin API and server-side proxies, with a real PostgreSQL.
+/// A local Google for Cloud SQL and AlloyDB: metadata server, OAuth, Admin API and server-side proxies, with a real PostgreSQL and MariaDB.
 ///
 /// Prints one line of JSON when it is ready, then runs until it is interrupted. With --env it prints shell exports
 /// instead and goes on in the background: eval "$(iamsql-emulator --env)". Independent of Google.
