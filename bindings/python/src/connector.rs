@@ -1,6 +1,6 @@
 //! The engine's connector, in Python's words.
 
-use iamsql::{ConnectOptions, Connection, ListenOptions};
+use iamsql::{ClientProtocol, ConnectOptions, Connection, ListenOptions};
 use pyo3::prelude::*;
 
 use crate::credentials::Credentials;
@@ -112,7 +112,7 @@ impl Connector {
         timeout: Option<f64>,
         engine: Option<&str>,
     ) -> PyResult<(Socket, Option<String>)> {
-        let options = connect_options(iam, ip_type, timeout, engine)?;
+        let options = connect_options(iam, ip_type, timeout, engine)?.client_protocol(OURS);
         let dialled = dialled(self.0.clone(), instance, user, iam, options);
         let (connection, user) = runtime::wait(py, dialled)?;
         Ok((Socket::new(py, connection), user))
@@ -131,7 +131,7 @@ impl Connector {
         timeout: Option<f64>,
         engine: Option<&str>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let options = connect_options(iam, ip_type, timeout, engine)?;
+        let options = connect_options(iam, ip_type, timeout, engine)?.client_protocol(OURS);
         let dialled = dialled(self.0.clone(), instance, user, iam, options);
         awaitable::spawn(event_loop, dialled, |py, (connection, user)| {
             Ok((Transport::new(py, connection), user))
@@ -151,7 +151,7 @@ impl Connector {
         timeout: Option<f64>,
         engine: Option<&str>,
     ) -> PyResult<(i32, Option<String>)> {
-        let options = connect_options(iam, ip_type, timeout, engine)?;
+        let options = connect_options(iam, ip_type, timeout, engine)?.client_protocol(OURS);
         pair::dial(py, self.0.clone(), instance, user, iam, options)
     }
 
@@ -275,3 +275,6 @@ pub(crate) async fn login_user(
         false => Ok(given),
     }
 }
+
+/// The drivers that get a socket of ours are told that it is secure, so the server must be, too.
+const OURS: ClientProtocol = ClientProtocol::Tls;
