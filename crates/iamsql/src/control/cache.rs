@@ -196,7 +196,7 @@ impl Cache {
                 })
             };
             let outcome = work.await.unwrap_or_else(|_| Err(flight::failed()));
-            let outcome = cache.settle(&entry, outcome);
+            let outcome = cache.settle(&entry, outcome, suspect);
             report.land(outcome);
         });
         flight
@@ -207,15 +207,20 @@ impl Cache {
         self: &Arc<Self>,
         entry: &Arc<Entry>,
         outcome: Result<Target>,
+        suspect: bool,
     ) -> Result<Arc<Target>> {
         let now = self.clock.now();
         let mut state = entry.lock();
         state.flight = None;
+        // A doubt that arose under way is not settled by a fetch that took the instance's settings for granted.
+        let doubted_since = state.forced && !suspect;
         state.forced = false;
         match outcome {
             Ok(target) => {
                 let target = Arc::new(target);
                 let wake = state.succeed(target.clone(), now, self.clock.chance());
+                state.forced = doubted_since;
+                state.suspect = doubted_since;
                 tracing::debug!(instance = %entry.instance, mode = ?entry.mode, generation = target.generation,
                     "certificate fetched");
                 self.set_timer(entry, &state, wake);

@@ -50,6 +50,38 @@ pub(crate) fn unknown_instance() -> String {
     format!("your-project-id:us-central1:test-{number}")
 }
 
+/// A new AlloyDB echo instance in a cluster of its own, changed before it starts; its URI.
+pub(crate) async fn added_alloydb(
+    emulator: &Emulator,
+    change: impl FnOnce(InstanceSpec) -> InstanceSpec,
+) -> String {
+    let name = unknown_alloydb();
+    emulator
+        .add_instance(change(InstanceSpec::echo(&name)))
+        .await
+        .unwrap();
+    name
+}
+
+/// A URI that no instance has.
+pub(crate) fn unknown_alloydb() -> String {
+    let name = unknown_instance();
+    let number = name.rsplit('-').next().unwrap();
+    format!(
+        "projects/your-project-id/locations/us-central1/clusters/cluster-{number}/instances/primary"
+    )
+}
+
+/// How many certificates the cluster of this AlloyDB instance has issued.
+pub(crate) fn certificates(emulator: &Emulator, instance: &str) -> usize {
+    let (cluster, _) = instance.split_once("/instances/").unwrap();
+    let calls = emulator.calls().to(Endpoint::GenerateClientCertificate);
+    calls
+        .iter()
+        .filter(|call| call.path.contains(&format!("{cluster}:")))
+        .count()
+}
+
 /// A connector of the emulator's own identity, which shares its engine with no other test.
 pub(crate) fn connector(emulator: &Emulator) -> ConnectorBuilder {
     Connector::builder()

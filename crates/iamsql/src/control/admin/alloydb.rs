@@ -145,10 +145,11 @@ impl AlloyDb {
 }
 
 impl AddressesBody {
-    /// What is empty or no address is not there.
+    /// What is empty or no address is not there; a name loses its final dot.
     pub(crate) fn addresses(&self) -> Vec<(IpType, Address)> {
         let ip = |ip_type, text: &str| Some((ip_type, Address::Ip(text.parse().ok()?)));
-        let name = Some(self.psc_dns_name.as_str()).filter(|name| !name.is_empty());
+        let name = self.psc_dns_name.as_str();
+        let name = Some(name.strip_suffix('.').unwrap_or(name)).filter(|name| !name.is_empty());
         [
             ip(IpType::Private, &self.ip_address),
             ip(IpType::Public, &self.public_ip_address),
@@ -208,7 +209,7 @@ mod tests {
                 (IpType::Public, Address::Ip("203.0.113.77".parse().unwrap())),
                 (
                     IpType::Psc,
-                    Address::Name("u.h.europe-west4.alloydb-psc.goog.".to_owned())
+                    Address::Name("u.h.europe-west4.alloydb-psc.goog".to_owned())
                 ),
             ]
         );

@@ -439,3 +439,34 @@ async fn names_that_lead_nowhere_are_forgotten() {
     }
     assert!(world.cache.entries().len() <= 2 * MAX_ENTRIES - MAX_ENTRIES / 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_doubt_that_arises_during_an_unrelated_fetch_outlives_it() {
+    let world = Arc::new(World::new(Lazy).await);
+    world.connect().await.unwrap();
+    pass(3_550).await;
+    let renewing = tokio::spawn({
+        let world = world.clone();
+        async move { world.connect().await.unwrap().generation }
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    world.cache.force(&world.instance, AuthMode::Iam, 1);
+    assert_eq!(renewing.await.unwrap(), 2);
+    assert_eq!(world.connect().await.unwrap().generation, 3);
+    assert_eq!(*world.fake.suspects.lock().unwrap(), [false, false, true]);
+    assert_eq!(world.connect().await.unwrap().generation, 3, "settled");
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_ways_to_log_in_to_alloydb_share_a_certificate() {
+    let world = World::new(Auto).await;
+    let instance: Instance = "projects/p/locations/r/clusters/c/instances/i"
+        .parse()
+        .unwrap();
+    for mode in [AuthMode::Iam, AuthMode::Password] {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let target = world.cache.clone().target(instance.clone(), mode, deadline);
+        assert_eq!(target.await.unwrap().generation, 1);
+    }
+    assert_eq!(world.calls(), 1);
+}

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::connector::Connector;
 use crate::error::{Error, ErrorKind};
+use crate::instance::{Instance, Product};
 use crate::secret::foreign;
 
 /// What tokio-postgres' error means to our caller. Looks up who we are until `until`.
@@ -34,6 +35,8 @@ pub(super) async fn explain(
     if !refusal.is_about_identity {
         return Error::new(ErrorKind::Login, refusal.text).with_retryable(refusal.passes);
     }
+    let parsed: Option<Instance> = instance.parse().ok();
+    let product = parsed.map_or(Product::CloudSql, |instance| instance.product());
     // Who we are is explanation only: if even that cannot be told, the server's text must still be.
     let looked_up = tokio::time::timeout_at(until, async {
         let principal = connector.principal().await.ok().flatten()?;
@@ -45,6 +48,7 @@ pub(super) async fn explain(
         principal.as_deref(),
         user,
         works.flatten().as_deref(),
+        product,
     )
 }
 
@@ -76,7 +80,13 @@ impl Refusal {
     }
 }
 
-fn describe(text: &str, principal: Option<&str>, asked: &str, works: Option<&str>) -> Error {
+fn describe(
+    text: &str,
+    principal: Option<&str>,
+    asked: &str,
+    works: Option<&str>,
+    product: Product,
+) -> Error {
     let (asked_shown, error) = (foreign(asked), |message| {
         Error::new(ErrorKind::Login, message)
     });
@@ -88,9 +98,14 @@ fn describe(text: &str, principal: Option<&str>, asked: &str, works: Option<&str
         (Some(principal), Some(_)) => error(format!(
             "{text}; the principal is {principal}, and {asked_shown:?} is its database user"
         ))
-        .with_advice(format!(
-            "grant {principal} roles/cloudsql.instanceUser and roles/cloudsql.client, and make sure that `gcloud sql users list` shows {asked_shown:?}"
-        )),
+        .with_advice(match product {
+            Product::AlloyDb => format!(
+                "grant {principal} roles/alloydb.databaseUser and roles/alloydb.client, and make sure that `gcloud alloydb users list` shows {asked_shown:?}"
+            ),
+            _ => format!(
+                "grant {principal} roles/cloudsql.instanceUser and roles/cloudsql.client, and make sure that `gcloud sql users list` shows {asked_shown:?}"
+            ),
+        }),
         (Some(principal), None) => error(format!(
             "{text}; the principal is {principal}, the user asked for is {asked_shown:?}"
         )),
@@ -123,6 +138,7 @@ mod tests {
             Some(PRINCIPAL),
             "postgres",
             Some("app@proj.iam"),
+            Product::CloudSql,
         );
         assert_eq!(error.kind(), ErrorKind::Login);
         assert_eq!(
@@ -138,19 +154,25 @@ mod tests {
 
     #[test]
     fn a_refused_login_of_the_right_user_points_at_roles() {
-        let error = describe("no", Some(PRINCIPAL), "app@proj.iam", Some("app@proj.iam"));
-        assert!(
-            error.to_string().ends_with("is its database user"),
-            "{error}"
-        );
-        let advice = error.advice().unwrap();
-        assert!(advice.contains("roles/cloudsql.instanceUser"), "{advice}");
+        for (product, role) in [
+            (Product::CloudSql, "roles/cloudsql.instanceUser"),
+            (Product::AlloyDb, "roles/alloydb.databaseUser"),
+        ] {
+            let user = "app@proj.iam";
+            let error = describe("no", Some(PRINCIPAL), user, Some(user), product);
+            assert!(
+                error.to_string().ends_with("is its database user"),
+                "{error}"
+            );
+            let advice = error.advice().unwrap();
+            assert!(advice.contains(role), "{advice}");
+        }
     }
 
     #[test]
     fn without_a_principal_the_servers_text_and_the_user_remain() {
         assert_eq!(
-            describe("no", None, "a\nb", None).to_string(),
+            describe("no", None, "a\nb", None, Product::CloudSql).to_string(),
             "no; the user asked for is \"a\\\\u{a}b\""
         );
     }
