@@ -264,6 +264,12 @@ impl Connector {
             .await
     }
 
+    #[cfg(feature = "sql-data")]
+    pub(crate) async fn passage(&self, deadline: Instant) -> Result<crate::control::Passage> {
+        let lease = self.lease()?;
+        self.unless_closed(lease.engine().passage(deadline)).await
+    }
+
     /// Everything that a dial needs, fetched if it is not at hand.
     pub(crate) async fn target(
         &self,

@@ -15,6 +15,8 @@ pub(crate) mod http;
 pub(crate) mod issuer;
 pub(crate) mod key;
 pub(crate) mod names;
+#[cfg(feature = "sql-data")]
+pub(crate) mod passage;
 pub(crate) mod process;
 pub(crate) mod schedule;
 pub(crate) mod sharing;
@@ -23,5 +25,7 @@ pub(crate) mod static_info;
 pub(crate) mod target;
 pub(crate) mod trust;
 
+#[cfg(feature = "sql-data")]
+pub(crate) use passage::Passage;
 pub(crate) use target::{Address, Exchange, Target};
 pub(crate) use trust::tls_error;

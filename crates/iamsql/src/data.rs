@@ -13,6 +13,8 @@ pub(crate) mod resolve;
 pub(crate) mod session;
 pub(crate) mod tcp;
 pub(crate) mod tls;
+#[cfg(feature = "sql-data")]
+mod tunnel;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -29,6 +31,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::connector::Connector;
+#[cfg(feature = "sql-data")]
+use crate::control::Passage;
 use crate::control::credentials::Token;
 use crate::control::{Address, Exchange, Target};
 use crate::error::{Error, ErrorKind, Result};
@@ -72,6 +76,12 @@ pub(crate) trait Targets: Send + Sync {
     /// How we introduce ourselves.
     fn user_agent(&self) -> String;
 
+    /// The way to Cloud SQL's SqlData service.
+    #[cfg(feature = "sql-data")]
+    async fn passage(&self, _deadline: Instant) -> Result<Passage> {
+        Err(Error::config("there is no way to the SqlData service"))
+    }
+
     /// Cancelled when the connector closes.
     fn closed(&self) -> CancellationToken;
 }
@@ -91,6 +101,7 @@ struct Inner {
 }
 
 /// Where a name led this time.
+#[derive(Clone)]
 pub(crate) struct Place {
     /// No domain name.
     pub(crate) instance: Instance,
@@ -148,13 +159,26 @@ impl Route {
 
     /// From name to authenticated stream, within this route's timeout. Ends early when the connector closes.
     pub(crate) async fn connect(&self) -> Result<Connection> {
+        self.unless_closed(self.connect_by(Instant::now() + self.0.timeout))
+            .await
+            .map_err(|error| error.with_instance(self.instance()))
+    }
+
+    /// From a place that is known already.
+    #[cfg(feature = "sql-data")]
+    pub(crate) async fn connect_around(&self, place: &Place) -> Result<Connection> {
+        self.unless_closed(self.connect_at(place, Instant::now() + self.0.timeout))
+            .await
+            .map_err(|error| error.with_instance(&place.label))
+    }
+
+    async fn unless_closed<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let closed = self.closed();
         tokio::select! {
             biased;
             () = closed.cancelled() => Err(Error::new(ErrorKind::Closed, "the connector is closed")),
-            connected = self.connect_by(Instant::now() + self.0.timeout) => connected,
+            done = work => done,
         }
-        .map_err(|error| error.with_instance(self.instance()))
     }
 
     async fn connect_by(&self, deadline: Instant) -> Result<Connection> {
@@ -208,6 +232,54 @@ impl Route {
     }
 
     async fn connect_to(&self, place: &Place, deadline: Instant) -> Result<Connection> {
+        if self.0.ip_type == IpType::SqlData {
+            return self.tunnel(place, deadline).await;
+        }
+        self.connect_at(place, deadline).await
+    }
+
+    #[cfg(not(feature = "sql-data"))]
+    async fn tunnel(&self, _: &Place, _: Instant) -> Result<Connection> {
+        Err(Error::config(
+            "ip_type SQL_DATA needs iamsql's feature `sql-data`",
+        ))
+    }
+
+    #[cfg(feature = "sql-data")]
+    async fn tunnel(&self, place: &Place, deadline: Instant) -> Result<Connection> {
+        if let Some(engine) = self.0.engine
+            && engine != DatabaseEngine::Postgres
+        {
+            return Err(Error::config("ip_type SQL_DATA reaches PostgreSQL alone")
+                .with_advice("ask for ip_type AUTO"));
+        }
+        let around = self.around();
+        let wanted = self.0.targets.passage(deadline);
+        let passage = match tokio::time::timeout_at(deadline + GRACE, wanted).await {
+            Ok(passage) => passage?,
+            Err(_) => return Err(self.overdue("finding the way to SqlData")),
+        };
+        match passage.unsupported.contains(&place.instance) {
+            true => around.connect_at(place, deadline).await,
+            false => tunnel::open(place, passage, around, deadline).await,
+        }
+    }
+
+    /// The same, by address.
+    #[cfg(feature = "sql-data")]
+    fn around(&self) -> Route {
+        let inner = &self.0;
+        Route::new(
+            inner.targets.clone(),
+            inner.instance.clone(),
+            IpType::Auto,
+            inner.mode,
+            inner.timeout,
+        )
+        .for_driver(inner.engine, inner.client)
+    }
+
+    async fn connect_at(&self, place: &Place, deadline: Instant) -> Result<Connection> {
         let target = self.target(place, deadline).await?;
         if let Some(engine) = self.0.engine {
             resolve::check_engine(&target, engine)?;
@@ -488,6 +560,11 @@ impl Targets for Connector {
 
     fn user_agent(&self) -> String {
         self.user_agent()
+    }
+
+    #[cfg(feature = "sql-data")]
+    async fn passage(&self, deadline: Instant) -> Result<Passage> {
+        self.passage(deadline).await
     }
 
     fn closed(&self) -> CancellationToken {

@@ -148,6 +148,15 @@ impl ConnectorBuilder {
         self
     }
 
+    /// Opens the tunnels of [`IpType::SqlData`] at this URL instead of Google's. Default: none.
+    ///
+    /// As dangerous as [`dangerous_admin_endpoint`](Self::dangerous_admin_endpoint), and under the same condition. All that
+    /// the driver says goes there.
+    pub fn dangerous_sql_data_endpoint(mut self, url: impl Into<String>) -> Self {
+        self.endpoints.sql_data = Some(url.into());
+        self
+    }
+
     /// Uses a local emulator, `HOST:PORT`, in place of Google: its identity, tokens and Admin API. Default:
     /// `IAMSQL_EMULATOR_HOST`, else none.
     ///

@@ -16,6 +16,8 @@ pub(crate) struct Endpoints {
     pub(crate) admin: Endpoint,
     /// Base of the AlloyDB Admin API, without a trailing slash.
     pub(crate) alloydb: Endpoint,
+    /// Cloud SQL's SqlData service, or who knows where that is.
+    pub(crate) sql_data: SqlData,
     pub(crate) metadata: Endpoint,
     /// Where a token is asked for its expiry and principal; other universes have no such service.
     pub(crate) tokeninfo: Option<Endpoint>,
@@ -25,12 +27,20 @@ pub(crate) struct Endpoints {
     pub(crate) custom_token_urls: bool,
 }
 
+/// Where the SqlData service is, or who knows.
+#[derive(Clone, Debug)]
+pub(crate) enum SqlData {
+    At(Endpoint),
+    Emulator(Endpoint),
+}
+
 /// What decides the endpoints besides the environment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EndpointOptions {
     pub(crate) universe: Option<String>,
     pub(crate) admin: Option<String>,
     pub(crate) alloydb: Option<String>,
+    pub(crate) sql_data: Option<String>,
     pub(crate) emulator_host: Option<String>,
 }
 
@@ -59,6 +69,14 @@ impl Endpoints {
                 Endpoint::parse("the universe", &format!("https://alloydb.{universe}"))?
             }
         };
+        let sql_data = match (&options.sql_data, &emulator) {
+            (Some(endpoint), _) => SqlData::At(Endpoint::parse("the SqlData endpoint", endpoint)?),
+            (None, Some(emulator)) => SqlData::Emulator(emulator.clone()),
+            (None, None) => {
+                let text = format!("https://sqladmin.{universe}");
+                SqlData::At(Endpoint::parse("the universe", &text)?)
+            }
+        };
         let metadata = match (&emulator, environment.text(environment::METADATA_HOST)?) {
             (Some(emulator), _) => emulator.clone(),
             (None, Some(host)) => metadata(host)?,
@@ -72,6 +90,7 @@ impl Endpoints {
         Ok(Endpoints {
             admin,
             alloydb,
+            sql_data,
             metadata,
             tokeninfo,
             universe,

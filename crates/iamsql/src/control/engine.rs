@@ -26,6 +26,8 @@ use crate::control::key::EngineKey;
 use crate::control::names::lookup::Dns;
 use crate::control::names::servers::Servers;
 use crate::control::names::{Names, Policy};
+#[cfg(feature = "sql-data")]
+use crate::control::passage::{Passage, Passages, Unsupported};
 use crate::control::schedule::{self, ForcedLimit};
 use crate::control::sharing::SharingKey;
 use crate::control::shelf::Shelf;
@@ -59,6 +61,8 @@ pub(crate) struct Engine {
     tokens: Arc<Tokens>,
     names: Arc<Names>,
     refused_logins: Mutex<ForcedLimit>,
+    #[cfg(feature = "sql-data")]
+    passages: Arc<Passages>,
     runtime: Handle,
     /// Dropping it ends the thread.
     _stop: oneshot::Sender<()>,
@@ -96,6 +100,16 @@ impl Engine {
             settings: Shelf::new(clock.clone()),
             connection_info: Shelf::new(clock.clone()),
         });
+        #[cfg(feature = "sql-data")]
+        let passages = Arc::new(Passages {
+            http: http.clone(),
+            tokens: tokens.clone(),
+            endpoint: spec.endpoints.sql_data.clone(),
+            user_agent: spec.user_agent.clone(),
+            quota_project: spec.quota_project.clone(),
+            server: tokio::sync::OnceCell::new(),
+            unsupported: Unsupported::default(),
+        });
         let (runtime, stop) = start_thread()?;
         // By the time that anybody needs them they may be there.
         let (early, client) = (issuer.clone(), http.clone());
@@ -124,6 +138,8 @@ impl Engine {
             issuer,
             tokens,
             names,
+            #[cfg(feature = "sql-data")]
+            passages,
             runtime,
             _stop: stop,
         })
@@ -169,6 +185,15 @@ impl Engine {
                     .await
             }
         }
+    }
+
+    #[cfg(feature = "sql-data")]
+    pub(crate) async fn passage(&self, deadline: Instant) -> Result<Passage> {
+        let passages = self.passages.clone();
+        self.until(deadline, |patience| async move {
+            passages.passage(&patience).await
+        })
+        .await
     }
 
     pub(crate) fn force_refresh(&self, instance: &Instance, mode: AuthMode, seen: u64) {

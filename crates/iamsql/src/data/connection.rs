@@ -114,6 +114,16 @@ impl Origin {
         }
     }
 
+    /// The origin of a session that no certificate opened.
+    #[cfg(feature = "sql-data")]
+    pub(crate) fn answered_at(place: &Place) -> Self {
+        Origin {
+            instance: place.label.as_str().into(),
+            unanswered: None,
+            tether: place.tether.clone(),
+        }
+    }
+
     /// What ties the connection to the domain name that it was opened by, if it was.
     pub(crate) fn tether(&self) -> Option<&Tether> {
         self.tether.as_ref()

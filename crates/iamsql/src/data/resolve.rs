@@ -21,9 +21,7 @@ pub(crate) fn addresses(target: &Target, wanted: IpType) -> Result<Vec<&Address>
     };
     let found = match wanted {
         IpType::SqlData => {
-            return Err(Error::config(
-                "ip_type SQL_DATA cannot be connected to in this version",
-            ));
+            return Err(Error::config("ip_type SQL_DATA goes by no address"));
         }
         IpType::Auto => [IpType::Public, IpType::Private]
             .map(of_type)

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
@@ -21,7 +21,7 @@ use crate::options::ClientProtocol;
 
 /// The state of one TLS session and the bytes on their way through it.
 pub(crate) struct Session {
-    tls: UnbufferedClientConnection,
+    layer: Layer,
     incoming: Buffer,
     outgoing: Buffer,
     plaintext: Plaintext,
@@ -33,6 +33,13 @@ pub(crate) struct Session {
     /// The reply, if it was a refusal.
     refused: Option<Error>,
     origin: Origin,
+}
+
+/// What lies between the socket and the driver.
+enum Layer {
+    Tls(Box<UnbufferedClientConnection>),
+    /// Nothing: the socket's other end is in this process. Where it ends badly, the reason is here.
+    Plain(Arc<OnceLock<Error>>),
 }
 
 /// What reading from the session came to.
@@ -86,8 +93,18 @@ impl Session {
         let tls = UnbufferedClientConnection::new(config, name).map_err(|error| {
             Error::new(ErrorKind::Tls, "could not start a TLS session").with_source(error)
         })?;
-        Ok(Session {
-            tls,
+        Ok(Session::over(Layer::Tls(Box::new(tls)), origin))
+    }
+
+    /// A session whose bytes are what they are, over a socket whose other end is pumped by this process.
+    #[cfg(feature = "sql-data")]
+    pub(crate) fn plain(origin: Origin, failure: Arc<OnceLock<Error>>) -> Self {
+        Session::over(Layer::Plain(failure), origin)
+    }
+
+    fn over(layer: Layer, origin: Origin) -> Self {
+        Session {
+            layer,
             incoming: Buffer::new(),
             outgoing: Buffer::new(),
             plaintext: Plaintext::default(),
@@ -97,7 +114,7 @@ impl Session {
             expects_reply: false,
             refused: None,
             origin,
-        })
+        }
     }
 
     /// Queues Cloud SQL's metadata exchange; a reply to it is taken out of what the server sends.
@@ -149,6 +166,11 @@ impl Session {
         if let Some(refused) = &self.refused {
             return Err(refused.clone().with_instance(self.origin.instance()));
         }
+        if let (Layer::Plain(failure), Some(_)) = (&self.layer, self.end)
+            && let Some(error) = failure.get()
+        {
+            return Err(error.clone());
+        }
         match (&self.failed, self.end) {
             (Some(error), _) => Err(self.origin.failure(error)),
             (None, Some(end)) => Ok(Received::End(end)),
@@ -183,7 +205,10 @@ impl Session {
     pub(crate) fn arrived(&mut self, count: usize) {
         self.incoming.advance(count);
         if count == 0 {
-            self.end.get_or_insert(End::Abrupt);
+            self.end.get_or_insert(match self.layer {
+                Layer::Tls(_) => End::Abrupt,
+                Layer::Plain(_) => End::Clean,
+            });
         }
     }
 
@@ -304,8 +329,11 @@ impl Session {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
+        let Layer::Tls(tls) = &mut self.layer else {
+            return Ok(self.turn_plain(buf, filled, send));
+        };
         let UnbufferedStatus { mut discard, state } =
-            self.tls.process_tls_records(self.incoming.filled_mut());
+            tls.process_tls_records(self.incoming.filled_mut());
         let turn = match state {
             Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                 let mut outcome = Ok(Turn::Again);
@@ -363,14 +391,35 @@ impl Session {
         turn
     }
 
+    /// One step without TLS: what arrived is what the database said.
+    fn turn_plain(&mut self, buf: &mut [u8], filled: &mut usize, send: Send<'_>) -> Turn {
+        let arrived = self.incoming.filled();
+        if !arrived.is_empty() {
+            let rest = &mut buf[*filled..];
+            let count = rest.len().min(arrived.len());
+            rest[..count].copy_from_slice(&arrived[..count]);
+            *filled += count;
+            self.plaintext.keep(&arrived[count..]);
+            let all = arrived.len();
+            self.incoming.consume(all);
+            return Turn::Again;
+        }
+        if let Send::Data(data) = send {
+            self.outgoing.space()[..data.len()].copy_from_slice(data);
+            self.outgoing.advance(data.len());
+        }
+        Turn::Ready
+    }
+
     /// A server whose identity we refuse is told so, for its log. Of other failures rustls does not promise an alert, and
     /// without one it must not be asked again.
     fn queue_alert(&mut self, error: &rustls::Error) {
         if !matches!(error, rustls::Error::InvalidCertificate(_)) {
             return;
         }
-        if let Ok(ConnectionState::EncodeTlsData(mut data)) =
-            self.tls.process_tls_records(&mut []).state
+        if let Layer::Tls(tls) = &mut self.layer
+            && let Ok(ConnectionState::EncodeTlsData(mut data)) =
+                tls.process_tls_records(&mut []).state
             && let Ok(count) = data.encode(self.outgoing.space())
         {
             self.outgoing.advance(count);

@@ -72,7 +72,8 @@ pub(crate) async fn run_noting<L: Local>(
     }
 }
 
-async fn carry<L: Local>(
+/// Pumps after saying `said`, without another try.
+pub(crate) async fn carry<L: Local>(
     local: L,
     connection: Connection,
     said: Vec<u8>,

@@ -1,0 +1,230 @@
+//! One gRPC call over HTTP/2: bytes of the driver's go up as messages, what the server says comes down.
+
+use std::future::poll_fn;
+
+use bytes::{Bytes, BytesMut};
+use h2::client::ResponseFuture;
+use h2::{RecvStream, SendStream};
+use http::{HeaderMap, Method, Request, StatusCode, Version};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+
+use super::message::{self, Response, Status};
+use super::status;
+use crate::control::Passage;
+use crate::data::tcp;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The half that sends.
+pub(super) struct Upward {
+    stream: SendStream<Bytes>,
+    offset: u64,
+}
+
+/// The half that hears.
+pub(super) struct Downward {
+    state: State,
+    arrived: BytesMut,
+}
+
+enum State {
+    Waiting(ResponseFuture),
+    Open(RecvStream),
+    Over,
+}
+
+/// What came down.
+pub(super) enum Heard {
+    Response(Response),
+    /// The call is over; without a status it was cut off.
+    Over(Option<Status>),
+}
+
+/// Dials the service and starts a session with `instance`, whose resource names these are.
+pub(super) async fn open(
+    passage: &Passage,
+    addresses: &[std::net::SocketAddr],
+    (location, instance): (&str, &str),
+    deadline: Instant,
+) -> Result<(Upward, Downward, std::net::SocketAddr)> {
+    let tcp = tcp::connect(addresses, deadline).await?;
+    let peer = tcp
+        .peer_addr()
+        .map_err(|error| lost("at once").with_source(error))?;
+    let server = &passage.server;
+    match &server.tls {
+        Some((config, name)) => {
+            let connector = TlsConnector::from(config.clone());
+            let tls = connector
+                .connect(name.clone(), tcp)
+                .await
+                .map_err(|error| {
+                    let message = format!(
+                        "the TLS handshake with {}:{} failed",
+                        server.host, server.port
+                    );
+                    Error::new(ErrorKind::Tls, message).with_source(error)
+                })?;
+            if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
+                let message = format!("{}:{} does not speak HTTP/2", server.host, server.port);
+                return Err(Error::new(ErrorKind::Tls, message));
+            }
+            begin(tls, passage, location, instance).await
+        }
+        None => begin(tcp, passage, location, instance).await,
+    }
+    .map(|(upward, downward)| (upward, downward, peer))
+}
+
+async fn begin<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    io: T,
+    passage: &Passage,
+    location: &str,
+    instance: &str,
+) -> Result<(Upward, Downward)> {
+    let failed = |error: h2::Error| lost("while the tunnel was opened").with_source(error);
+    let (mut client, connection) = h2::client::Builder::new()
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_header_list_size(MAX_HEADERS)
+        .enable_push(false)
+        .handshake(io)
+        .await
+        .map_err(failed)?;
+    // It ends with the last handle of the call's.
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a tunnel's connection ended");
+        }
+    });
+    poll_fn(|cx| client.poll_ready(cx)).await.map_err(failed)?;
+    let server = &passage.server;
+    let scheme = match server.tls {
+        Some(_) => "https",
+        None => "http",
+    };
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .version(Version::HTTP_2)
+        .uri(format!(
+            "{scheme}://{}:{}{METHOD}",
+            bracketed(&server.host),
+            server.port
+        ))
+        .header("te", "trailers")
+        .header("content-type", "application/grpc")
+        .header(
+            "x-goog-request-params",
+            format!("instance_id={instance}&location_id={location}"),
+        )
+        .body(())
+        .map_err(|error| Error::config("the tunnel's request cannot be made").with_source(error))?;
+    request.headers_mut().extend(passage.headers.clone());
+    let (response, stream) = client.send_request(request, false).map_err(failed)?;
+    let mut upward = Upward { stream, offset: 0 };
+    upward.message(message::start(location, instance)).await?;
+    let downward = Downward {
+        state: State::Waiting(response),
+        arrived: BytesMut::new(),
+    };
+    Ok((upward, downward))
+}
+
+impl Upward {
+    /// Sends all of `bytes`, as fast as the server takes them.
+    pub(super) async fn data(&mut self, bytes: &[u8]) -> Result<()> {
+        let message = message::data(self.offset, bytes);
+        self.offset += bytes.len() as u64;
+        self.message(message).await
+    }
+
+    pub(super) async fn acknowledge(&mut self, offset: u64) -> Result<()> {
+        self.message(message::acknowledgement(offset)).await
+    }
+
+    /// Says that nothing more will come.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        let ended = self.stream.send_data(Bytes::new(), true);
+        ended.map_err(|error| lost("on the way up").with_source(error))
+    }
+
+    async fn message(&mut self, mut message: Bytes) -> Result<()> {
+        let cut = || lost("on the way up");
+        while !message.is_empty() {
+            self.stream.reserve_capacity(message.len());
+            let room = match poll_fn(|cx| self.stream.poll_capacity(cx)).await {
+                Some(Ok(room)) => room,
+                Some(Err(error)) => return Err(cut().with_source(error)),
+                None => return Err(cut()),
+            };
+            let part = message.split_to(room.min(message.len()));
+            let sent = self.stream.send_data(part, false);
+            sent.map_err(|error| cut().with_source(error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Downward {
+    /// The next thing that the server says. May be given up and asked again.
+    pub(super) async fn hear(&mut self) -> Result<Heard> {
+        loop {
+            let malformed = |_| lost("by a message that is none");
+            if let Some(response) = message::next(&mut self.arrived).map_err(malformed)? {
+                return Ok(Heard::Response(response));
+            }
+            match &mut self.state {
+                State::Waiting(response) => {
+                    let response = response
+                        .await
+                        .map_err(|error| lost("before it was answered").with_source(error))?;
+                    let (head, body) = response.into_parts();
+                    if head.status != StatusCode::OK {
+                        self.state = State::Over;
+                        return Ok(Heard::Over(Some(status::of_http(head.status))));
+                    }
+                    if let Some(status) = status::read(&head.headers) {
+                        self.state = State::Over;
+                        return Ok(Heard::Over(Some(status)));
+                    }
+                    self.state = State::Open(body);
+                }
+                State::Open(body) => match body.data().await {
+                    Some(Ok(bytes)) => {
+                        // Room for as much more: what has arrived is here, and is handed on before more is asked for.
+                        let released = body.flow_control().release_capacity(bytes.len());
+                        released.map_err(|error| lost("on the way down").with_source(error))?;
+                        self.arrived.extend_from_slice(&bytes);
+                    }
+                    Some(Err(error)) => return Err(lost("on the way down").with_source(error)),
+                    None => {
+                        let trailers: Option<HeaderMap> = body
+                            .trailers()
+                            .await
+                            .map_err(|error| lost("at its end").with_source(error))?;
+                        self.state = State::Over;
+                        return Ok(Heard::Over(trailers.as_ref().and_then(status::read)));
+                    }
+                },
+                State::Over => return Ok(Heard::Over(None)),
+            }
+        }
+    }
+}
+
+pub(super) fn lost(when: &str) -> Error {
+    let message = format!("the tunnel to the instance was lost {when}");
+    Error::new(ErrorKind::Network, message)
+}
+
+fn bracketed(host: &str) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]"),
+        false => host.to_owned(),
+    }
+}
+
+const METHOD: &str = "/google.cloud.sql.v1beta4.SqlDataService/StreamSqlData";
+const WINDOW: u32 = 1 << 20;
+const MAX_HEADERS: u32 = 64 << 10;
