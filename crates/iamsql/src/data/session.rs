@@ -282,6 +282,9 @@ impl Session {
         error: io::Error,
         mut receive: impl FnMut(&mut [u8]) -> io::Result<usize>,
     ) -> io::Error {
+        if let Layer::Plain(failure) = &self.layer {
+            return failure.get().map_or(error, |reason| reason.clone().into());
+        }
         if self.origin.is_answered() {
             return error;
         }

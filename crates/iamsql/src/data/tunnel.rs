@@ -165,11 +165,12 @@ async fn run(
         Err(error) => {
             // Said before the driver can see the end of its stream.
             let _ = failure.set(error.clone().with_instance(&place.label));
+            linger(local).await;
             return Err(error);
         }
     };
     let Ended::Unsupported = ended else {
-        let _ = local.shutdown().await;
+        linger(local).await;
         return Ok(());
     };
     passage.unsupported.add(&place.instance);
@@ -301,6 +302,14 @@ impl Common {
     }
 }
 
+/// Ends the stream for the face. Closing with something unread would break it off instead, and hide why.
+async fn linger(mut local: UnixStream) {
+    let _ = local.shutdown().await;
+    let mut block = vec![0; BLOCK];
+    let rest = async { while let Ok(1..) = local.read(&mut block).await {} };
+    let _ = tokio::time::timeout(LINGER, rest).await;
+}
+
 /// Whether the face has closed its end altogether, rather than only stopped writing.
 fn is_gone(local: &UnixStream) -> bool {
     let mut watched = [PollFd::from_borrowed_fd(local.as_fd(), PollFlags::empty())];
@@ -313,5 +322,7 @@ const BLOCK: usize = 32 << 10;
 /// As much as the pump of the other way says again.
 const MAX_KEPT: usize = 8 << 10;
 const ACKNOWLEDGE_EACH: u64 = 1 << 20;
+/// How long a face may take to notice the end.
+const LINGER: Duration = Duration::from_secs(30);
 /// How often a half that only listens is looked after.
 const WATCH: Duration = Duration::from_millis(250);

@@ -153,10 +153,14 @@ impl Upward {
         let cut = || lost("on the way up");
         while !message.is_empty() {
             self.stream.reserve_capacity(message.len());
-            let room = match poll_fn(|cx| self.stream.poll_capacity(cx)).await {
-                Some(Ok(room)) => room,
-                Some(Err(error)) => return Err(cut().with_source(error)),
-                None => return Err(cut()),
+            // What is there already is not announced again.
+            let room = match self.stream.capacity() {
+                0 => match poll_fn(|cx| self.stream.poll_capacity(cx)).await {
+                    Some(Ok(room)) => room,
+                    Some(Err(error)) => return Err(cut().with_source(error)),
+                    None => return Err(cut()),
+                },
+                room => room,
             };
             let part = message.split_to(room.min(message.len()));
             let sent = self.stream.send_data(part, false);

@@ -58,9 +58,18 @@ pub(super) fn is_unsupported(status: &Status) -> bool {
 
 /// Whether the session came to its regular end.
 pub(super) fn is_regular(status: &Status) -> bool {
-    let closed = ["DB_CLIENT_CLOSED", "DB_SERVER_CLOSED"];
-    let reason = status.reason.as_deref();
-    status.code == OK || reason.is_some_and(|reason| closed.contains(&reason))
+    status.code == OK
+        || matches!(
+            reason(status),
+            Some("DB_CLIENT_CLOSED" | "DB_SERVER_CLOSED")
+        )
+}
+
+/// Among the details, or as the message's first word.
+fn reason(status: &Status) -> Option<&str> {
+    let first = || status.message.split_once(": ").map(|(first, _)| first);
+    let reason = status.reason.as_deref().or_else(first)?;
+    REASONS.contains(&reason).then_some(reason)
 }
 
 /// The error that a status is.
@@ -76,20 +85,28 @@ pub(super) fn error(status: &Status) -> Error {
         .get(status.code as usize)
         .copied()
         .unwrap_or("UNKNOWN");
-    let reason = match &status.reason {
+    let told = match &status.reason {
         Some(reason) => format!(" ({})", foreign(reason)),
         None => String::new(),
     };
     let message = format!(
-        "SqlData answered {name}{reason}: {}",
+        "SqlData answered {name}{told}: {}",
         foreign(&status.message)
     );
-    match status.reason.as_deref() {
+    match reason(status) {
         Some("DISCONNECTED") => Error::new(ErrorKind::Network, message).with_retryable(true),
         _ => Error::new(kind, message),
     }
 }
 
+const REASONS: [&str; 6] = [
+    "UNSUPPORTED_INSTANCE_TYPE",
+    "RECONNECT_FAILED",
+    "DB_CLIENT_CLOSED",
+    "DB_SERVER_CLOSED",
+    "INVALID_ACK",
+    "DISCONNECTED",
+];
 const OK: u32 = 0;
 const UNKNOWN: u32 = 2;
 const INVALID_ARGUMENT: u32 = 3;
