@@ -4,6 +4,8 @@
 //! the caller's event loop. rustls' unbuffered interface decrypts in place in our 64 KiB buffer; its buffered one would
 //! read 4 KiB at a time and copy once more.
 
+mod plaintext;
+
 use std::fmt;
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -18,6 +20,7 @@ use super::connection::Origin;
 use super::exchange::cloud_sql::{self, Reply};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::ClientProtocol;
+use plaintext::Plaintext;
 
 /// The state of one TLS session and the bytes on their way through it.
 pub(crate) struct Session {
@@ -449,45 +452,6 @@ fn queued<E: fmt::Display>(
             Ok(())
         }
         Err(reason) => Err(rustls::Error::General(reason.to_string())),
-    }
-}
-
-/// Decrypted bytes that did not fit the caller's buffer.
-#[derive(Default)]
-struct Plaintext {
-    bytes: Vec<u8>,
-    taken: usize,
-}
-
-impl Plaintext {
-    fn len(&self) -> usize {
-        self.bytes.len() - self.taken
-    }
-
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn rest(&self) -> &[u8] {
-        &self.bytes[self.taken..]
-    }
-
-    fn skip(&mut self, count: usize) {
-        self.taken += count;
-        if self.is_empty() {
-            *self = Self::default();
-        }
-    }
-
-    fn keep(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    fn take(&mut self, buf: &mut [u8]) -> usize {
-        let count = self.len().min(buf.len());
-        buf[..count].copy_from_slice(&self.rest()[..count]);
-        self.skip(count);
-        count
     }
 }
 

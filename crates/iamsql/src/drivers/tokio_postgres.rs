@@ -224,6 +224,16 @@ impl fmt::Debug for PostgresBuilder {
     }
 }
 
+/// Runs a pooled connection to its end, which whoever holds the client learns only as "closed".
+#[cfg(any(feature = "bb8", feature = "deadpool-postgres"))]
+pub(super) async fn drive(connection: Connection<Stream, NoTlsStream>) {
+    use std::error::Error as _;
+    if let Err(error) = connection.await {
+        let cause = error.source().map(ToString::to_string);
+        tracing::warn!(%error, cause, "a pooled connection ended");
+    }
+}
+
 fn overdue(timeout: Duration) -> Error {
     Error::new(
         ErrorKind::Timeout,
