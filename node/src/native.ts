@@ -11,6 +11,7 @@ export interface NativeConnectorOptions {
   refreshStrategy?: string
   adminEndpoint?: string
   alloydbEndpoint?: string
+  sqlDataEndpoint?: string
   staticConnectionInfo?: string
   loginScope?: string
   dnsServers?: string[]

@@ -81,8 +81,9 @@ export interface ConnectorOptions {
   failoverPeriod?: number
   /** Gives tokens instead: a `GoogleAuth` or an `AuthClient` from `google-auth-library`. Its scopes are not narrowed. */
   auth?: TokenGiver
-  /** Accepted and unused, as the four below: they belong to streams through Cloud SQL's API. */
+  /** Where streams of `SQL_DATA` are opened, `HOST`, `HOST:PORT` or a URL. Tokens are sent there, and all that the driver says. */
   sqlDataEndpoint?: string
+  /** Accepted and unused, as the three below: the engine has its own limits for a stream through Cloud SQL's API. */
   sqlDataStreamTimeout?: number
   sqlDataKeepAliveTimeMs?: number
   sqlDataKeepAliveTimeoutMs?: number
@@ -157,6 +158,7 @@ export interface TediousDriverOptions {
 export function toNativeConnectorOptions(options: ConnectorOptions): NativeConnectorOptions {
   const { delegates, dnsServers, domainProjects, failoverPeriod, gcloud, impersonate } = options
   const { credentialsFile, quotaProject, refreshStrategy, sqlAdminAPIEndpoint } = options
+  const { sqlDataEndpoint } = options
   const { alloyDBAPIEndpoint, loginScope, staticConnectionInfo, timeoutMs, universeDomain, userAgent, emulatorHost } = options
   return present({
     credentialsFile,
@@ -167,6 +169,7 @@ export function toNativeConnectorOptions(options: ConnectorOptions): NativeConne
     refreshStrategy,
     adminEndpoint: sqlAdminAPIEndpoint,
     alloydbEndpoint: alloyDBAPIEndpoint,
+    sqlDataEndpoint: sqlDataEndpoint ? url(sqlDataEndpoint) : undefined,
     staticConnectionInfo,
     loginScope,
     dnsServers,
@@ -182,6 +185,11 @@ export function toNativeConnectorOptions(options: ConnectorOptions): NativeConne
 export function toNativeConnectOptions(options: ConnectionOptions): NativeConnectOptions {
   const { authType = AuthTypes.PASSWORD, ipType, timeoutMs } = options
   return present({ authMode: authType, ipType, timeoutMs })
+}
+
+/** The official connector takes gRPC's form, without a scheme. */
+function url(endpoint: string): string {
+  return endpoint.includes('://') ? endpoint : `https://${endpoint}`
 }
 
 /** Leaves out what is undefined or null: for the engine, unset. */

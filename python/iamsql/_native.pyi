@@ -40,6 +40,7 @@ class Connector:
         quota_project: str | None = None,
         admin_endpoint: str | None = None,
         alloydb_endpoint: str | None = None,
+        sql_data_endpoint: str | None = None,
         user_agent: str | None = None,
         universe_domain: str | None = None,
         refresh_strategy: str | None = None,

@@ -33,6 +33,9 @@ class IpType:
     """The name of its Private Service Connect endpoint."""
     AUTO = "AUTO"
     """The public address if the instance has one, else the private."""
+    SQL_DATA = "SQL_DATA"
+    """None: a tunnel through Cloud SQL's API, where no network path leads to the instance (PostgreSQL). An instance
+    whose edition has no such service is reached by its address."""
 
 
 class RefreshStrategy:
@@ -53,8 +56,8 @@ class Connector:
     credential files but uses no network.
 
     Args:
-        ip_type: which address to dial, `"PUBLIC"`, `"PRIVATE"`, `"PSC"` or `"AUTO"`. Default: `"PUBLIC"` for Cloud SQL,
-            `"PRIVATE"` for AlloyDB.
+        ip_type: which address to dial, `"PUBLIC"`, `"PRIVATE"`, `"PSC"`, `"AUTO"` or `"SQL_DATA"` (see
+            `IpType`). Default: `"PUBLIC"` for Cloud SQL, `"PRIVATE"` for AlloyDB.
         enable_iam_auth: True logs in as the IAM principal, False with a user and password. Default `None`: IAM for
             every connect that names neither user nor password.
         timeout: seconds that one connect may take, from the first lookup to a connection that has logged in.
@@ -77,6 +80,8 @@ class Connector:
         login_scope: what a login token may do, `"NARROW"` (default: nothing but log in, unless the credentials can only
             give more) or `"STRICT"` (never more).
         alloydb_api_endpoint: another AlloyDB API, as in `"https://alloydb.googleapis.com"`. It sees your API token.
+        sql_data_endpoint: another SqlData service for `"SQL_DATA"`, as a URL. It sees your API token and all that the
+            driver says.
         dns_servers: whom to ask about domain names, as in `["10.0.0.2:53"]`. Default: the system's.
         domain_projects: the projects that a domain name may lead to. Default: the one that it leads to first.
         gcloud: True takes the credentials of whoever `gcloud` is logged in as.
@@ -111,6 +116,7 @@ class Connector:
         login_credentials: CredentialsLike | None = None,
         login_scope: Any = None,
         alloydb_api_endpoint: str | None = None,
+        sql_data_endpoint: str | None = None,
         dns_servers: Sequence[str] | None = None,
         domain_projects: Sequence[str] | None = None,
         gcloud: bool = False,
@@ -135,6 +141,7 @@ class Connector:
             quota_project=quota_project or getattr(credentials, "quota_project_id", None),
             admin_endpoint=sqladmin_api_endpoint,
             alloydb_endpoint=alloydb_api_endpoint,
+            sql_data_endpoint=sql_data_endpoint,
             user_agent=_user_agent(user_agent),
             universe_domain=universe_domain,
             refresh_strategy=_word("refresh_strategy", refresh_strategy),

@@ -25,6 +25,8 @@ pub struct ConnectorOptions {
     pub admin_endpoint: Option<String>,
     /// AlloyDB's API.
     pub alloydb_endpoint: Option<String>,
+    /// Cloud SQL's SqlData service.
+    pub sql_data_endpoint: Option<String>,
     /// JSON text that stands in for AlloyDB's API.
     pub static_connection_info: Option<String>,
     /// `NARROW` or `STRICT`.
@@ -85,6 +87,9 @@ impl ConnectorOptions {
         }
         if let Some(endpoint) = self.alloydb_endpoint {
             builder = builder.dangerous_alloydb_endpoint(endpoint);
+        }
+        if let Some(endpoint) = self.sql_data_endpoint {
+            builder = builder.dangerous_sql_data_endpoint(endpoint);
         }
         if let Some(json) = self.static_connection_info {
             builder = builder.static_connection_info(json);

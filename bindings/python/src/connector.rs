@@ -18,8 +18,8 @@ pub(crate) struct Connector(iamsql::Connector);
 impl Connector {
     #[new]
     #[pyo3(signature = (*, ip_type=None, iam=None, timeout=None, credentials=None, login_credentials=None, login_scope=None,
-                        quota_project=None, admin_endpoint=None, alloydb_endpoint=None, user_agent=None,
-                        universe_domain=None, refresh_strategy=None, dns_servers=None, domain_projects=None,
+                        quota_project=None, admin_endpoint=None, alloydb_endpoint=None, sql_data_endpoint=None,
+                        user_agent=None, universe_domain=None, refresh_strategy=None, dns_servers=None, domain_projects=None,
                         failover_period=None, static_connection_info=None, emulator_host=None))]
     #[expect(clippy::too_many_arguments, reason = "one per option, all by name")]
     fn new(
@@ -33,6 +33,7 @@ impl Connector {
         quota_project: Option<&str>,
         admin_endpoint: Option<&str>,
         alloydb_endpoint: Option<&str>,
+        sql_data_endpoint: Option<&str>,
         user_agent: Option<&str>,
         universe_domain: Option<&str>,
         refresh_strategy: Option<&str>,
@@ -69,6 +70,9 @@ impl Connector {
         }
         if let Some(endpoint) = alloydb_endpoint {
             builder = builder.dangerous_alloydb_endpoint(endpoint);
+        }
+        if let Some(endpoint) = sql_data_endpoint {
+            builder = builder.dangerous_sql_data_endpoint(endpoint);
         }
         if let Some(agent) = user_agent {
             builder = builder.user_agent(agent);

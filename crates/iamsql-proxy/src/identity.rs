@@ -59,6 +59,13 @@ fn builder(config: &Config) -> Result<ConnectorBuilder> {
     if let Some(endpoint) = &google.alloydb_endpoint {
         builder = builder.dangerous_alloydb_endpoint(endpoint);
     }
+    if let Some(endpoint) = &google.sqldata_endpoint {
+        builder = builder.dangerous_sql_data_endpoint(match endpoint.contains("://") {
+            true => endpoint.clone(),
+            // The official proxies' form: HOST:PORT.
+            false => format!("https://{endpoint}"),
+        });
+    }
     if let Some(path) = &google.static_connection_info {
         let text =
             fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -18,7 +18,7 @@ use crate::control::engine::{EngineSpec, Lease};
 use crate::control::names::domain::InstanceName;
 use crate::control::process::PerProcess;
 use crate::control::{Exchange, Target};
-use crate::data::resolve::{addresses, check_engine};
+use crate::data::resolve::{addresses, check_engine, check_tunnel};
 use crate::error::{Error, ErrorKind, Result};
 use crate::instance::{Instance, Product};
 use crate::options::{AuthMode, ConnectOptions, IpType, checked_timeout};
@@ -211,6 +211,16 @@ impl Connector {
         let deadline = Instant::now() + self.timeout(options)?;
         let (mode, ip_type) = (self.auth_mode(options), self.ip_type(&instance, options));
         let instance = self.locate(&instance, deadline).await?;
+        let ip_type = match ip_type {
+            IpType::SqlData => {
+                check_tunnel(options.engine).map_err(|error| error.with_instance(&instance))?;
+                if self.tunnels(&instance, deadline).await? {
+                    return Ok(());
+                }
+                IpType::Auto
+            }
+            addressed => addressed,
+        };
         let target = self.target(&instance, mode, deadline).await?;
         if target.exchange == Some(Exchange::AlloyDb) {
             let token = self.exchange_token(deadline).await;
@@ -268,6 +278,23 @@ impl Connector {
     pub(crate) async fn passage(&self, deadline: Instant) -> Result<crate::control::Passage> {
         let lease = self.lease()?;
         self.unless_closed(lease.engine().passage(deadline)).await
+    }
+
+    /// Whether connects to the instance go by the SqlData service, as far as is known; what they need is fetched then.
+    #[cfg(feature = "sql-data")]
+    async fn tunnels(&self, instance: &Instance, deadline: Instant) -> Result<bool> {
+        match self.passage(deadline).await {
+            Ok(passage) => Ok(!passage.unsupported.contains(instance)),
+            Err(error) => Err(error.with_instance(instance)),
+        }
+    }
+
+    #[cfg(not(feature = "sql-data"))]
+    async fn tunnels(&self, instance: &Instance, _: Instant) -> Result<bool> {
+        Err(
+            Error::config("ip_type SQL_DATA needs iamsql's feature `sql-data`")
+                .with_instance(instance),
+        )
     }
 
     /// Everything that a dial needs, fetched if it is not at hand.

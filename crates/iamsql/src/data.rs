@@ -247,12 +247,7 @@ impl Route {
 
     #[cfg(feature = "sql-data")]
     async fn tunnel(&self, place: &Place, deadline: Instant) -> Result<Connection> {
-        if let Some(engine) = self.0.engine
-            && engine != DatabaseEngine::Postgres
-        {
-            return Err(Error::config("ip_type SQL_DATA reaches PostgreSQL alone")
-                .with_advice("ask for ip_type AUTO"));
-        }
+        resolve::check_tunnel(self.0.engine)?;
         let around = self.around();
         let wanted = self.0.targets.passage(deadline);
         let passage = match tokio::time::timeout_at(deadline + GRACE, wanted).await {

@@ -75,6 +75,7 @@ async fn failure(connector: &Connector, instance: &str) -> Error {
 async fn every_face_carries_every_byte_both_ways_and_half_closes() {
     let instance = developer(emulator()).await;
     let (connector, options) = (tunnelling().await, ConnectOptions::new());
+    connector.warm(&instance, &options).await.unwrap();
     echoes(connector.connect(&instance).await.unwrap()).await;
 
     let pair = connector.pair(&instance, &options).unwrap();
@@ -167,6 +168,10 @@ async fn an_instance_without_the_service_is_reached_by_address_and_that_is_remem
     let instance = instance(emulator()).await;
     let connector = tunnelling().await;
     for tunnels in [1, 1] {
+        connector
+            .warm(&instance, &ConnectOptions::new())
+            .await
+            .unwrap();
         let mut stream = connector.connect(&instance).await.unwrap();
         stream
             .write_all(b"said before anybody answered")

@@ -77,10 +77,6 @@ pub(crate) fn refuse_unserved(config: &Config) -> Result<(), String> {
     let asked = [
         ("fuse", config.listeners.fuse.is_some()),
         ("tls-cert", config.access.tls.is_some()),
-        (
-            "sqldata-api-endpoint",
-            config.google.sqldata_endpoint.is_some(),
-        ),
         ("prometheus", config.http.prometheus),
         ("status-page", config.http.status_page_for_all),
         ("debug", config.admin.profiles),

@@ -5,3 +5,4 @@ mod health;
 mod serve;
 mod sockets;
 mod start;
+mod tunnel;

@@ -36,6 +36,16 @@ pub(crate) fn addresses(target: &Target, wanted: IpType) -> Result<Vec<&Address>
     }
 }
 
+/// # Errors
+/// [`ErrorKind::Config`] for an engine that the SqlData service does not carry.
+pub(crate) fn check_tunnel(engine: Option<DatabaseEngine>) -> Result<()> {
+    match engine {
+        None | Some(DatabaseEngine::Postgres) => Ok(()),
+        Some(_) => Err(Error::config("ip_type SQL_DATA reaches PostgreSQL alone")
+            .with_advice("ask for ip_type AUTO")),
+    }
+}
+
 fn absent(target: &Target, wanted: IpType) -> Error {
     let has: Vec<&str> = [IpType::Public, IpType::Private, IpType::Psc]
         .into_iter()

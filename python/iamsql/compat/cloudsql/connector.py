@@ -45,7 +45,7 @@ class Connector:
         refresh_strategy: when certificates are renewed. Default `RefreshStrategy.BACKGROUND`.
         resolver: the class that resolves names. Default `DefaultResolver`, which takes connection names only.
         failover_period: seconds between looks at where a domain name leads. Default 30.
-        sql_data_endpoint: another SQL Data Service.
+        sql_data_endpoint: another SQL Data Service, as `HOST`, `HOST:PORT` or URL. Default: where the Admin API is.
         sql_data_stream_timeout: accepted; the engine sets its own limit.
         resource_exhausted_cooldown_period: accepted; the engine has its own back-off.
     """
@@ -88,6 +88,7 @@ class Connector:
                 credentials=credentials or None,
                 quota_project=quota_project or None,
                 sqladmin_api_endpoint=sqladmin_api_endpoint or None,
+                sql_data_endpoint=_url(sql_data_endpoint or sqladmin_api_endpoint),
                 user_agent=user_agent or None,
                 universe_domain=universe_domain or None,
                 refresh_strategy=refresh_strategy.value,
@@ -259,6 +260,13 @@ async def create_async_connector(
         sql_data_stream_timeout=sql_data_stream_timeout,
         resource_exhausted_cooldown_period=resource_exhausted_cooldown_period,
     )
+
+
+def _url(endpoint: str | None) -> str | None:
+    """The official connector takes gRPC's form, without a scheme."""
+    if not endpoint:
+        return None
+    return endpoint if "://" in endpoint else f"https://{endpoint}"
 
 
 class _Resolution:
