@@ -26,6 +26,7 @@ use crate::log::Explained;
 pub(crate) struct Relay {
     connector: Connector,
     dials: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
     clients: Clients,
     doors: Mutex<Vec<Arc<Door>>>,
     serving: AtomicBool,
@@ -48,6 +49,7 @@ pub(crate) struct Door {
     /// Once it is known.
     engine: OnceLock<DatabaseEngine>,
     dials: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
     clients: Clients,
     stopping: CancellationToken,
     cutting: CancellationToken,
@@ -64,6 +66,7 @@ impl Relay {
         Relay {
             connector,
             dials: Arc::new(Semaphore::new(MAX_DIALS)),
+            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             clients: Clients::at_most(max_connections),
             doors: Mutex::default(),
             serving: AtomicBool::new(false),
@@ -78,7 +81,7 @@ impl Relay {
         let label = label(&listener.instance);
         if open {
             warn!(
-                "[{label}] whoever reaches {} logs in as this proxy's account; --allow-from or --tls-client-ca locks it",
+                "[{label}] whoever reaches {} logs in as this proxy's account; --allow-from locks it",
                 listener.socket.place()
             );
         }
@@ -91,6 +94,7 @@ impl Relay {
             admission,
             engine: listener.engine.map_or_else(OnceLock::new, OnceLock::from),
             dials: self.dials.clone(),
+            refusals: self.refusals.clone(),
             clients: self.clients.clone(),
             stopping: self.stopping.clone(),
             cutting: self.cutting.clone(),
@@ -345,22 +349,28 @@ impl Door {
     /// A peer that may not come in is told why, in its protocol: it is somebody's own machine, most likely.
     async fn turn_away(self: Arc<Self>, client: TcpStream, from: SocketAddr) {
         error!(
-            "[{}] refused a connection from {from}, which is not this host; see --allow-from and --tls-client-ca",
+            "[{}] refused a connection from {from}, which is not this host; see --allow-from",
             self.label
         );
-        let Ok(permit) = self.dials.try_acquire() else {
+        // A place of its own: whoever may not come in must not keep those waiting who may.
+        let Ok(told) = self.refusals.clone().try_acquire_owned() else {
             return;
         };
-        let refusal = Error::new(ErrorKind::Permission, format!("the proxy does not serve {}", from.ip()))
-            .with_advice("start it with --allow-from for your network, or with --tls-cert, --tls-key and --tls-client-ca");
+        let refusal = Error::new(
+            ErrorKind::Permission,
+            format!("the proxy does not serve {}", from.ip()),
+        )
+        .with_advice("start it with --allow-from for your network");
         let unserved = Unserved::new(client, refusal);
         unserved.tell(self.assumed_engine()).await;
-        drop(permit);
+        drop(told);
     }
 }
 
 /// Dials at once; further clients wait for their turn.
 const MAX_DIALS: usize = 128;
+/// Clients that are told at once why they are not served; further ones are only hung up on.
+const MAX_REFUSALS: usize = 16;
 /// How long a client may take to say something.
 const FIRST_BYTE: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

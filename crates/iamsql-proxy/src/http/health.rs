@@ -1,15 +1,15 @@
 //! `/startup`, `/readiness` and `/liveness`, with the official proxies' answers.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use tokio::sync::Mutex;
-use tokio::time::Instant;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 use tracing::error;
 
 use crate::relay::Relay;
@@ -18,8 +18,37 @@ use crate::relay::Relay;
 pub(crate) struct Health {
     relay: Arc<Relay>,
     backend_check: bool,
-    /// The last look at the instances: one at a time, and not more often than once a second.
-    looked: Mutex<Option<(Instant, Vec<String>)>>,
+    look: Mutex<Option<Look>>,
+}
+
+/// A look at the instances, under way or done.
+#[derive(Clone)]
+struct Look {
+    found: Shared<BoxFuture<'static, Vec<String>>>,
+    done: Arc<OnceLock<Instant>>,
+}
+
+impl Look {
+    fn begin(relay: Arc<Relay>) -> Self {
+        let done = Arc::new(OnceLock::new());
+        let looking = tokio::spawn({
+            let done = done.clone();
+            async move {
+                let found = relay.try_every_instance().await;
+                _ = done.set(Instant::now());
+                found
+            }
+        });
+        let found = looking.map(|looked| looked.unwrap_or_else(|error| vec![error.to_string()]));
+        Look {
+            found: found.boxed().shared(),
+            done,
+        }
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.done.get().is_none_or(|at| at.elapsed() < KEPT)
+    }
 }
 
 impl Health {
@@ -27,21 +56,22 @@ impl Health {
         Health {
             relay,
             backend_check,
-            looked: Mutex::new(None),
+            look: Mutex::new(None),
         }
     }
 
     /// What is wrong with the instances; one line each that cannot be connected to.
+    ///
+    /// One look at a time, shared by all who ask meanwhile and for a second after; it goes on if they hang up.
     async fn backends(&self) -> Vec<String> {
-        let mut looked = self.looked.lock().await;
-        match &*looked {
-            Some((at, found)) if at.elapsed() < KEPT => found.clone(),
-            _ => {
-                let found = self.relay.try_every_instance().await;
-                *looked = Some((Instant::now(), found.clone()));
-                found
+        let look = {
+            let mut last = self.look.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*last {
+                Some(look) if look.is_fresh() => look.clone(),
+                _ => last.insert(Look::begin(self.relay.clone())).clone(),
             }
-        }
+        };
+        look.found.await
     }
 
     async fn startup(&self) -> Result<(), String> {

@@ -71,10 +71,14 @@ pub(crate) fn bind(path: &Path, mode: u32) -> Result<UnixDoor> {
     flock(&opened, FlockOperation::LockExclusive)
         .with_context(|| format!("locking {}", base.display()))?;
     refuse_what_is_in_the_way(path)?;
-    // Bound beside and renamed, so that the path is never without permissions and never absent.
-    let beside = directory.join(format!(".{}.new", std::process::id()));
-    _ = fs::remove_file(&beside);
     let bound = || -> Result<UnixDoor> {
+        // Bound where nobody else can reach it and renamed, so that the path is never without its permissions, and what gets
+        // them is what was bound.
+        let apart = tempfile::Builder::new()
+            .prefix(".")
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir_in(directory)?;
+        let beside = apart.path().join("s");
         let socket = UnixListener::bind(&beside)?;
         fs::set_permissions(&beside, Permissions::from_mode(mode))?;
         let metadata = fs::symlink_metadata(&beside)?;
@@ -85,10 +89,7 @@ pub(crate) fn bind(path: &Path, mode: u32) -> Result<UnixDoor> {
             identity: (metadata.dev(), metadata.ino()),
         })
     };
-    bound().map_err(|error| {
-        _ = fs::remove_file(&beside);
-        error.context(format!("could not listen on {}", path.display()))
-    })
+    bound().with_context(|| format!("could not listen on {}", path.display()))
 }
 
 /// Makes the instance's own directory in its base, which has to exist. Who may use the socket must get through it.

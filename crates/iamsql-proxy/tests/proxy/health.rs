@@ -82,10 +82,7 @@ async fn probes_answer_as_the_official_ones_do() {
     served.proxy.signal(Signal::TERM);
     served.proxy.wait_for("Shutting down");
     // Draining: no longer ready, and alive.
-    assert_eq!(
-        eventually(served.http, "/readiness", 503).await,
-        "proxy has stopped"
-    );
+    eventually(served.http, "/readiness", 503, "proxy has stopped").await;
     assert_eq!(get(served.http, "/liveness").await.0, 200);
     drop(session);
     assert_eq!(served.proxy.end().status.code(), Some(143));
@@ -271,15 +268,15 @@ fn run(arguments: &[&str]) -> Ended {
     Proxy::run(command, &[]).end()
 }
 
-async fn eventually(address: SocketAddr, path: &str, wanted: u16) -> String {
+async fn eventually(address: SocketAddr, path: &str, status: u16, text: &str) {
+    let wanted = (status, text.to_owned());
     for _ in 0..200 {
-        let (status, text) = get(address, path).await;
-        if status == wanted {
-            return text;
+        if get(address, path).await == wanted {
+            return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("{path} never answered {wanted}");
+    panic!("{path} never answered {wanted:?}");
 }
 
 async fn get(address: SocketAddr, path: &str) -> (u16, String) {
