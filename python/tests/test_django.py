@@ -135,3 +135,59 @@ print(subprocess.run([sys.executable, "-c", code, host, user, arguments[-1]], en
 """
     )
     assert ended.stdout.split() == [IAM_USER]
+
+
+class Alike:
+    """Credentials that show nothing of whose they are."""
+
+    def __init__(self, email):
+        self.email = email
+
+    def token(self, scope):
+        return "ya29.a-token", None, self.email
+
+    def principal(self):
+        return self.email
+
+    def __repr__(self):
+        return "<Alike>"
+
+
+@pytest.fixture
+def entry(monkeypatch):
+    """The connector of an entry whose `OPTIONS["connector"]` are these."""
+    settings = pytest.importorskip("iamsql.django.settings")
+    monkeypatch.setattr(settings, "_connectors", {})
+    monkeypatch.delenv("IAMSQL_EMULATOR_HOST", raising=False)
+
+    def connector(**options):
+        return settings._connector({"OPTIONS": {"connector": options}})
+
+    connector.known = lambda: settings._connectors
+    return connector
+
+
+def test_two_identities_never_share_a_connector(entry):
+    first, second = Alike("first@example.com"), Alike("second@example.com")
+    assert entry(credentials=first) is entry(credentials=first)
+    assert entry(credentials=first) is not entry(credentials=second)
+    assert entry(token="one") is not entry(token="two")
+
+
+def test_an_identity_outlives_its_settings(entry):
+    connectors = {id(entry(credentials=Alike(f"{n}@example.com"))) for n in range(20)}
+    assert len(connectors) == 20
+
+
+def test_equal_options_share_a_connector(entry):
+    assert entry(token="one") is entry(token="one")
+    here, there = {"domain_projects": ["a-project"]}, {"domain_projects": ["another-project"]}
+    assert entry(token="one", timeout=5, **here) is entry(**here, timeout=5, token="one")
+    assert entry(token="one", **here) is not entry(token="one", **there)
+
+
+def test_no_secret_stands_in_what_is_remembered(entry):
+    entry(token="ya29.not-to-be-seen", login_token="ya29.nor-this")
+    remembered = repr(entry.known())
+    assert "not-to-be-seen" not in remembered
+    assert "nor-this" not in remembered

@@ -35,10 +35,28 @@ def _connector(settings: dict[str, Any]) -> Connector:
     options = settings["OPTIONS"].get("connector") or {}
     if isinstance(options, Connector):
         return options
-    key = repr(sorted(options.items()))
-    # Two threads may make one each: the first stays, and the other costs nothing.
-    return _connectors.get(key) or _connectors.setdefault(key, Connector(**options))
+    kept: list[Any] = []
+    key = tuple((name, _identified(value, kept)) for name, value in sorted(options.items()))
+    known = _connectors.get(key)
+    if known is None:
+        # Two threads may make one each: the first stays, and the other costs nothing.
+        known = _connectors.setdefault(key, (Connector(**options), kept))
+    return known[0]
 
 
-_connectors: dict[str, Connector] = {}
+def _identified(value: Any, kept: list[Any]) -> Any:
+    """What tells `value` from any other and gives no secret away; `kept` gets what must live as long as that holds."""
+    if type(value) is str:
+        import hashlib
+
+        return "text", hashlib.sha256(value.encode("utf-8", "surrogatepass")).digest()
+    if value is None or type(value) in (bool, int, float):
+        return type(value).__name__, value
+    if type(value) in (list, tuple):
+        return "list", tuple(_identified(item, kept) for item in value)
+    kept.append(value)
+    return "object", id(value)
+
+
+_connectors: dict[Any, tuple[Connector, list[Any]]] = {}
 _listeners: list[Listener] = []
