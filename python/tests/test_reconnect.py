@@ -91,3 +91,74 @@ def test_a_pool_replaces_a_connection_that_has_ended(by_password):
         assert connection.execute(sqlalchemy.text("SELECT 1")).scalar() == 1
     assert len(made) == 2
     engine.dispose()
+
+
+class Rerouted:
+    """A login that the server answers with the address of another."""
+
+    def __init__(self, **_):
+        pass
+
+    def login(self):
+        return {"server": "elsewhere.example", "port": 1433}
+
+
+class Broken(Rerouted):
+    """A login that fails."""
+
+    def login(self):
+        raise ValueError("not understood")
+
+
+class Dialled(socket.socket):
+    """What the engine's socket has more than another."""
+
+    failure = None
+    setsockopt = set_deadline = lambda *_: None
+
+
+class Login:
+    """A login to SQL Server."""
+
+    instance, database, password, extra = "p:r:i", None, "a-password", {}
+
+    def __init__(self):
+        ours, self.theirs = socket.socketpair()
+        self.socket = Dialled(fileno=ours.detach())
+
+    def dial(self):
+        return self.socket, "a-user"
+
+    def remaining(self):
+        return 5
+
+
+def connect_while_handling(driver, login):
+    try:
+        raise LookupError
+    except LookupError:
+        return driver.connect(login)
+
+
+@pytest.mark.parametrize("connect", [lambda driver, login: driver.connect(login), connect_while_handling])
+def test_pytds_follows_no_server_elsewhere(monkeypatch, dialled, connect):
+    pytds = pytest.importorskip("pytds")
+    from iamsql.drivers import pytds as driver
+
+    monkeypatch.setattr(pytds, "_TdsSocket", Rerouted)
+    login = Login()
+    with login.theirs, pytest.raises(iamsql.LoginError, match="another server"):
+        connect(driver, login)
+    assert dialled == []
+    assert login.socket.fileno() == -1
+
+
+def test_what_fails_in_pytds_is_said_as_it_is(monkeypatch):
+    pytds = pytest.importorskip("pytds")
+    from iamsql.drivers import pytds as driver
+
+    monkeypatch.setattr(pytds, "_TdsSocket", Broken)
+    login = Login()
+    with login.theirs, pytest.raises(ValueError, match="not understood"):
+        driver.connect(login)
+    assert login.socket.fileno() == -1

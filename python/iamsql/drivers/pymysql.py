@@ -17,11 +17,11 @@ NAME = "pymysql"
 ENGINE = "MYSQL"
 
 
-class ReconnectError(ConfigError, pymysql.err.InterfaceError):
+class ReconnectError(ConfigError, pymysql.err.InterfaceError):  # type: ignore[misc]
     """PyMySQL was asked to connect by itself, which it would do without TLS and to wherever it believes."""
 
 
-class Connection(pymysql.connections.Connection):
+class Connection(pymysql.connections.Connection):  # type: ignore[misc]
     """One that never opens a socket: where the engine is not in between, anybody may be who answers."""
 
     def connect(self, sock: Any = None) -> None:
