@@ -533,6 +533,29 @@ async fn a_human_of_a_workforce_pool_is_asked_for_with_the_client_in_a_header() 
 }
 
 #[tokio::test]
+async fn a_human_of_a_workforce_pool_is_never_asked_for_with_the_whole_grant() {
+    let google = Google::start();
+    google.script(|request| {
+        let refused = json!({"error": "invalid_scope", "error_description": "not granted"});
+        (request.path == "/v1/oauthtoken").then(|| Reply::of(400, refused))
+    });
+    let file = json!({"type": "external_account_authorized_user", "audience": AUDIENCE,
+        "client_id": "client", "client_secret": "client-secret", "refresh_token": "refresh-token",
+        "token_url": google.at("/v1/oauthtoken")});
+    let connector = builder(&google, json_credentials(&file), custom())
+        .build()
+        .await
+        .unwrap();
+    let error = tokens(&google, &connector).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Credentials, "{error}");
+    let asked = google.to("/v1/oauthtoken");
+    assert!(!asked.is_empty());
+    for asked in asked {
+        assert!(asked.scope().starts_with("sqlservice."), "{}", asked.body);
+    }
+}
+
+#[tokio::test]
 async fn a_workforce_pools_calls_are_charged_to_the_project_that_the_file_names() {
     let google = Google::start();
     let file = tempfile::NamedTempFile::new().unwrap();

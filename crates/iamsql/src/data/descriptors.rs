@@ -50,6 +50,12 @@ pub fn inherited_descriptors() -> Vec<RawFd> {
         .collect()
 }
 
+#[cfg(test)]
+pub(crate) fn is_listed(number: RawFd) -> bool {
+    let listed = LISTED.get().map(|listed| listed.lock().unwrap());
+    listed.is_some_and(|listed| listed.contains(&number))
+}
+
 static LISTED: PerProcess<Mutex<BTreeSet<RawFd>>> = PerProcess::new();
 
 #[cfg(test)]
@@ -59,10 +65,7 @@ mod tests {
     #[test]
     fn a_descriptor_is_listed_as_long_as_it_is_held_and_only_for_children() {
         let file = std::fs::File::open("/").unwrap();
-        let is_listed = || {
-            let listed = LISTED.get().expect("something was listed");
-            listed.lock().unwrap().contains(&file.as_raw_fd())
-        };
+        let is_listed = || is_listed(file.as_raw_fd());
         let listed = Listed::new(&file);
         assert!(is_listed());
         assert!(inherited_descriptors().is_empty(), "nobody forked");

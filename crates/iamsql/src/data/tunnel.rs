@@ -20,7 +20,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{ReadHalf, WriteHalf};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::connection::{Connection, Origin};
@@ -32,6 +32,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::face::pump;
 use crate::instance::Instance;
 use crate::options::TLS_TIMEOUT;
+use crate::tether::Tether;
 
 use call::{Downward, Heard, Upward, lost};
 use message::Response;
@@ -61,6 +62,7 @@ pub(crate) async fn open(
         format!("locations/{region}"),
         format!("projects/{project}/instances/{name}"),
     );
+    let patience = deadline.saturating_duration_since(Instant::now());
     let limit = deadline.min(Instant::now() + TCP_AND_TLS);
     let dialled = passage.clone();
     let (opened, opening) = tokio::sync::oneshot::channel();
@@ -94,18 +96,21 @@ pub(crate) async fn open(
         Error::new(ErrorKind::Network, "no socket pair could be made").with_source(error)
     };
     let (ours, theirs) = StdUnixStream::pair().map_err(unwatched)?;
-    ours.set_nonblocking(true).map_err(unwatched)?;
+    let local = {
+        let _entered = runtime.enter();
+        Local::new(ours).map_err(unwatched)?
+    };
     theirs.set_nonblocking(true).map_err(unwatched)?;
     let failure = Failure::default();
-    let carrier = Carrier { upward, downward };
+    let carrier = Carrier {
+        upward,
+        downward,
+        patience,
+        tether: place.tether.clone(),
+    };
     let (there, told) = (place.clone(), failure.clone());
     runtime.spawn(async move {
-        let _listed = Listed::new(&ours);
-        let ended = match UnixStream::from_std(ours) {
-            Ok(local) => run(carrier, local, &there, &passage, around, &told).await,
-            Err(error) => Err(unwatched(error)),
-        };
-        if let Err(error) = ended {
+        if let Err(error) = run(carrier, local, &there, &passage, around, &told).await {
             let _ = told.set(error.with_instance(&there.label));
         }
     });
@@ -128,9 +133,30 @@ impl Drop for Abandoned {
     }
 }
 
+/// The tunnel's end of the pair. Its number is let go of before it is closed, and so before it is another's.
+struct Local {
+    _listed: Listed,
+    stream: UnixStream,
+}
+
+impl Local {
+    /// Within the runtime that is to watch it.
+    fn new(stream: StdUnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        let stream = UnixStream::from_std(stream)?;
+        Ok(Local {
+            _listed: Listed::new(&stream),
+            stream,
+        })
+    }
+}
+
 struct Carrier {
     upward: Upward,
     downward: Downward,
+    /// How long the service may take to answer once it was told something.
+    patience: Duration,
+    tether: Option<Tether>,
 }
 
 /// What both directions know of each other.
@@ -139,6 +165,10 @@ struct Common {
     said: Mutex<Option<Vec<u8>>>,
     /// How much of what the server said has arrived, where it wants to know.
     heard: watch::Sender<u64>,
+    /// The driver has said something.
+    spoken: Notify,
+    /// The service has taken the call, or refused it.
+    answered: Notify,
 }
 
 /// How carrying ended.
@@ -150,17 +180,14 @@ enum Ended {
 
 async fn run(
     carrier: Carrier,
-    mut local: UnixStream,
+    mut local: Local,
     place: &Place,
     passage: &Passage,
     around: Route,
     failure: &Failure,
 ) -> Result<()> {
-    let common = Common {
-        said: Mutex::new(Some(Vec::new())),
-        heard: watch::Sender::new(0),
-    };
-    let ended = match carrier.carry(&mut local, &common).await {
+    let common = Common::new();
+    let ended = match carrier.carry(&mut local.stream, &common).await {
         Ok(ended) => ended,
         Err(error) => {
             // Said before the driver can see the end of its stream.
@@ -188,7 +215,10 @@ async fn run(
     });
     let again = async {
         let connection = around.connect_around(place).await?;
-        pump::carry(local, connection, said?, &|error| {
+        // The pump lists it for itself, and may close it at any time.
+        let Local { _listed, stream } = local;
+        drop(_listed);
+        pump::carry(stream, connection, said?, &|error| {
             let _ = failure.set(error);
         })
         .await
@@ -203,18 +233,27 @@ async fn run(
 }
 
 impl Carrier {
-    /// Both directions at once: neither waits for the other to be taken.
+    /// Both directions at once: neither waits for the other to be taken. No longer than a call may last, nor than it takes
+    /// to see that nobody answers it.
     async fn carry(self, local: &mut UnixStream, common: &Common) -> Result<Ended> {
         let (driver, database) = local.split();
         tokio::select! {
             ended = listen(self.downward, database, common) => ended,
-            () = speak(self.upward, driver, common) => Ok(Ended::Regularly),
+            () = speak(self.upward, driver, common, self.tether.as_ref()) => Ok(Ended::Regularly),
+            error = common.unanswered(self.patience) => Err(error),
+            () = tokio::time::sleep(LONGEST) => Err(lost("after two hours, which is as long as one lasts")
+                .with_advice("connect again")),
         }
     }
 }
 
 /// Carries what the driver says until nobody is there to hear an answer.
-async fn speak(mut upward: Upward, mut driver: ReadHalf<'_>, common: &Common) {
+async fn speak(
+    mut upward: Upward,
+    mut driver: ReadHalf<'_>,
+    common: &Common,
+    tether: Option<&Tether>,
+) {
     let mut heard = common.heard.subscribe();
     let mut block = vec![0; BLOCK];
     // What the server says meanwhile explains more than that it takes no more.
@@ -225,12 +264,14 @@ async fn speak(mut upward: Upward, mut driver: ReadHalf<'_>, common: &Common) {
                     Ok(0) | Err(_) => return upward.finish(),
                     Ok(count) => {
                         common.keep(&block[..count]);
-                        upward.data(&block[..count]).await?;
+                        let sent = upward.data(&block[..count]);
+                        while_wanted(sent, driver.as_ref(), tether).await?;
                     }
                 },
                 Ok(()) = heard.changed() => {
                     let heard = *heard.borrow_and_update();
-                    upward.acknowledge(heard).await?;
+                    let sent = upward.acknowledge(heard);
+                    while_wanted(sent, driver.as_ref(), tether).await?;
                 }
             }
         }
@@ -240,7 +281,31 @@ async fn speak(mut upward: Upward, mut driver: ReadHalf<'_>, common: &Common) {
         tracing::debug!(error = %error.chain(), "the tunnel takes no more");
     }
     drop(block);
-    while !is_gone(driver.as_ref()) {
+    unwanted(driver.as_ref(), tether).await;
+}
+
+/// Sends on while the driver holds its end; what it said before it left has a moment more.
+async fn while_wanted(
+    sent: impl Future<Output = Result<()>>,
+    driver: &UnixStream,
+    tether: Option<&Tether>,
+) -> Result<()> {
+    let left = async {
+        unwanted(driver, tether).await;
+        if tether.and_then(Tether::severed).is_none() {
+            tokio::time::sleep(GOODBYE).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        sent = sent => sent,
+        () = left => Err(lost("by the driver")),
+    }
+}
+
+/// Waits until the driver's end is gone, or must not lead here any more.
+async fn unwanted(driver: &UnixStream, tether: Option<&Tether>) {
+    while !is_gone(driver) && tether.and_then(Tether::severed).is_none() {
         tokio::time::sleep(WATCH).await;
     }
 }
@@ -251,6 +316,8 @@ async fn listen(
     mut database: WriteHalf<'_>,
     common: &Common,
 ) -> Result<Ended> {
+    downward.answered().await?;
+    common.answered.notify_one();
     let (mut heard, mut told, mut counts) = (0_u64, 0, false);
     loop {
         match downward.hear().await? {
@@ -286,7 +353,30 @@ async fn listen(
 }
 
 impl Common {
+    fn new() -> Self {
+        Common {
+            said: Mutex::new(Some(Vec::new())),
+            heard: watch::Sender::new(0),
+            spoken: Notify::new(),
+            answered: Notify::new(),
+        }
+    }
+
+    /// Ends only if no answer comes in time. A service may keep it until the driver has said something, so time runs from
+    /// then on.
+    async fn unanswered(&self, patience: Duration) -> Error {
+        self.spoken.notified().await;
+        match tokio::time::timeout(patience, self.answered.notified()).await {
+            Ok(()) => std::future::pending().await,
+            Err(_) => Error::new(
+                ErrorKind::Timeout,
+                "SqlData did not answer before the deadline",
+            ),
+        }
+    }
+
     fn keep(&self, bytes: &[u8]) {
+        self.spoken.notify_one();
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = &mut *said {
             match kept.len() + bytes.len() <= MAX_KEPT {
@@ -303,10 +393,10 @@ impl Common {
 }
 
 /// Ends the stream for the face. Closing with something unread would break it off instead, and hide why.
-async fn linger(mut local: UnixStream) {
-    let _ = local.shutdown().await;
+async fn linger(mut local: Local) {
+    let _ = local.stream.shutdown().await;
     let mut block = vec![0; BLOCK];
-    let rest = async { while let Ok(1..) = local.read(&mut block).await {} };
+    let rest = async { while let Ok(1..) = local.stream.read(&mut block).await {} };
     let _ = tokio::time::timeout(LINGER, rest).await;
 }
 
@@ -318,6 +408,8 @@ fn is_gone(local: &UnixStream) -> bool {
 }
 
 const TCP_AND_TLS: Duration = TLS_TIMEOUT.saturating_mul(2);
+/// As the official client has it.
+const LONGEST: Duration = Duration::from_secs(2 * 60 * 60);
 const BLOCK: usize = 32 << 10;
 /// As much as the pump of the other way says again.
 const MAX_KEPT: usize = 8 << 10;
@@ -326,3 +418,8 @@ const ACKNOWLEDGE_EACH: u64 = 1 << 20;
 const LINGER: Duration = Duration::from_secs(30);
 /// How often a half that only listens is looked after.
 const WATCH: Duration = Duration::from_millis(250);
+/// How long the service may take for the last words of a driver that has left.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

@@ -134,15 +134,20 @@ impl AuthorizedUser {
         if file.external {
             call = call.header(AUTHORIZATION, basic(&file.client_id, &file.client_secret)?);
         }
-        let granted = self.http.call(&call, patience, &describe).await?;
+        let external = file.external;
+        let granted = self
+            .http
+            .call(&call, patience, &|refused| describe(refused, external))
+            .await?;
         answer::token(&granted, SERVICE, self.clock.now())
     }
 }
 
-fn describe(refused: &Answer) -> Error {
+fn describe(refused: &Answer, external: bool) -> Error {
     let error = answer::refusal(refused, SERVICE);
     match answer::error_code(refused).as_deref() {
-        Some("invalid_scope") => error.with_source(InvalidScope),
+        // Only Google's own users consent to scopes one by one.
+        Some("invalid_scope") if !external => error.with_source(InvalidScope),
         Some("invalid_grant") => error.with_advice(EXPIRED_ADVICE),
         _ => error,
     }

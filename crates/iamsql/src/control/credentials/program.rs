@@ -188,20 +188,31 @@ fn take<P: Read>(pipe: &mut Option<P>, into: &mut Vec<u8>, limit: usize) -> bool
     into.len() <= limit
 }
 
-/// Whether nobody but root and this user can change what `path` is: the file, where it really lies, and both directories.
+/// Whether nobody but root, this user and this process's own group can change what `path` is: the file, where it really lies, and both directories.
 pub(super) fn is_private(path: &Path) -> std::io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
 
-    let ours = rustix::process::geteuid().as_raw();
+    let ours = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
     let real = path.canonicalize()?;
     let places = [path.parent(), Some(&*real), real.parent()];
     for place in places.into_iter().flatten() {
         let metadata = place.metadata()?;
-        if metadata.mode() & 0o002 != 0 || ![0, ours].contains(&metadata.uid()) {
+        if !is_only_ours(metadata.mode(), (metadata.uid(), metadata.gid()), ours) {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// Whether this mode and owner let only root and ours write.
+fn is_only_ours(mode: u32, (uid, gid): (u32, u32), (our_uid, our_gid): (u32, u32)) -> bool {
+    let group_writes = mode & 0o020 != 0;
+    mode & 0o002 == 0
+        && [0, our_uid].contains(&uid)
+        && (!group_writes || [0, our_gid].contains(&gid))
 }
 
 const MAX_OUTPUT: usize = 64 << 10;

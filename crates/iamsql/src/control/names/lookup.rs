@@ -45,7 +45,8 @@ impl Dns {
     async fn ask(&self, name: &str, kind: RecordType) -> Result<Vec<RData>> {
         let resolver = self.resolver().await?;
         // With its final dot, so that no search domain of the machine comes into it.
-        match resolver.lookup(format!("{name}."), kind).await {
+        let absolute = format!("{}.", name.trim_end_matches('.'));
+        match resolver.lookup(absolute, kind).await {
             Ok(found) => Ok(found
                 .answers()
                 .iter()

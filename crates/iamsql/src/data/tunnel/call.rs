@@ -1,18 +1,24 @@
 //! One gRPC call over HTTP/2: bytes of the driver's go up as messages, what the server says comes down.
 
 use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use h2::client::ResponseFuture;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Method, Request, StatusCode, Version};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::message::{self, Response, Status};
 use super::status;
 use crate::control::Passage;
+use crate::data::descriptors::Listed;
 use crate::data::tcp;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -26,12 +32,15 @@ pub(super) struct Upward {
 pub(super) struct Downward {
     state: State,
     arrived: BytesMut,
+    /// Its end tells the connection to end too.
+    _held: oneshot::Sender<()>,
 }
 
 enum State {
     Waiting(ResponseFuture),
     Open(RecvStream),
-    Over,
+    /// With what is yet to be told of why.
+    Over(Option<Status>),
 }
 
 /// What came down.
@@ -52,6 +61,7 @@ pub(super) async fn open(
     let peer = tcp
         .peer_addr()
         .map_err(|error| lost("at once").with_source(error))?;
+    let tcp = Socket::new(tcp);
     let server = &passage.server;
     match &server.tls {
         Some((config, name)) => {
@@ -77,7 +87,7 @@ pub(super) async fn open(
     .map(|(upward, downward)| (upward, downward, peer))
 }
 
-async fn begin<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+pub(super) async fn begin<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     io: T,
     passage: &Passage,
     location: &str,
@@ -92,10 +102,18 @@ async fn begin<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .handshake(io)
         .await
         .map_err(failed)?;
-    // It ends with the last handle of the call's.
+    let (held, released) = oneshot::channel();
+    // It ends with the last handle of the call's, whether or not the server takes that in.
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a tunnel's connection ended");
+        let overdue = async {
+            let _ = released.await;
+            tokio::time::sleep(GOODBYE).await;
+        };
+        tokio::select! {
+            ended = connection => if let Err(error) = ended {
+                tracing::debug!(%error, "a tunnel's connection ended");
+            },
+            () = overdue => tracing::debug!("a tunnel's connection was cut off"),
         }
     });
     poll_fn(|cx| client.poll_ready(cx)).await.map_err(failed)?;
@@ -127,6 +145,7 @@ async fn begin<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let downward = Downward {
         state: State::Waiting(response),
         arrived: BytesMut::new(),
+        _held: held,
     };
     Ok((upward, downward))
 }
@@ -171,6 +190,26 @@ impl Upward {
 }
 
 impl Downward {
+    /// Waits until the service has taken the call, or refused it. May be given up and asked again.
+    pub(super) async fn answered(&mut self) -> Result<()> {
+        let State::Waiting(response) = &mut self.state else {
+            return Ok(());
+        };
+        let response = response
+            .await
+            .map_err(|error| lost("before it was answered").with_source(error))?;
+        let (head, body) = response.into_parts();
+        let refused = match head.status {
+            StatusCode::OK => status::read(&head.headers),
+            status => Some(status::of_http(status)),
+        };
+        self.state = match refused {
+            Some(status) => State::Over(Some(status)),
+            None => State::Open(body),
+        };
+        Ok(())
+    }
+
     /// The next thing that the server says. May be given up and asked again.
     pub(super) async fn hear(&mut self) -> Result<Heard> {
         loop {
@@ -179,21 +218,7 @@ impl Downward {
                 return Ok(Heard::Response(response));
             }
             match &mut self.state {
-                State::Waiting(response) => {
-                    let response = response
-                        .await
-                        .map_err(|error| lost("before it was answered").with_source(error))?;
-                    let (head, body) = response.into_parts();
-                    if head.status != StatusCode::OK {
-                        self.state = State::Over;
-                        return Ok(Heard::Over(Some(status::of_http(head.status))));
-                    }
-                    if let Some(status) = status::read(&head.headers) {
-                        self.state = State::Over;
-                        return Ok(Heard::Over(Some(status)));
-                    }
-                    self.state = State::Open(body);
-                }
+                State::Waiting(_) => self.answered().await?,
                 State::Open(body) => match body.data().await {
                     Some(Ok(bytes)) => {
                         // Room for as much more: what has arrived is here, and is handed on before more is asked for.
@@ -207,13 +232,68 @@ impl Downward {
                             .trailers()
                             .await
                             .map_err(|error| lost("at its end").with_source(error))?;
-                        self.state = State::Over;
+                        self.state = State::Over(None);
                         return Ok(Heard::Over(trailers.as_ref().and_then(status::read)));
                     }
                 },
-                State::Over => return Ok(Heard::Over(None)),
+                State::Over(status) => return Ok(Heard::Over(status.take())),
             }
         }
+    }
+}
+
+/// The connection to the service. Its number is let go of before it is closed, and so before it is another's.
+pub(super) struct Socket {
+    _listed: Listed,
+    tcp: TcpStream,
+}
+
+impl Socket {
+    pub(super) fn new(tcp: TcpStream) -> Self {
+        Socket {
+            _listed: Listed::new(&tcp),
+            tcp,
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 }
 
@@ -230,5 +310,7 @@ fn bracketed(host: &str) -> String {
 }
 
 const METHOD: &str = "/google.cloud.sql.v1beta4.SqlDataService/StreamSqlData";
+/// How long the server may take for our goodbye.
+const GOODBYE: std::time::Duration = std::time::Duration::from_secs(5);
 const WINDOW: u32 = 1 << 20;
 const MAX_HEADERS: u32 = 64 << 10;

@@ -98,3 +98,37 @@ fn what_others_may_write_is_not_private_wherever_it_really_lies() {
     assert!(!is_private(&link).unwrap());
     assert!(is_private(&directory.path().join("absent")).is_err());
 }
+
+#[test]
+fn what_another_group_may_write_is_not_private() {
+    let ours = (1000, 1001);
+    for (mode, owner, expected) in [
+        (0o755, (1000, 50), true),
+        (0o775, (1000, 50), false),
+        (0o2775, (0, 50), false),
+        (0o775, (1000, 1000), false),
+        (0o775, (1000, 1001), true),
+        (0o775, (0, 0), true),
+        (0o757, (1000, 1001), false),
+        (0o755, (50, 1001), false),
+    ] {
+        assert_eq!(
+            is_only_ours(mode, owner, ours),
+            expected,
+            "{mode:o} {owner:?}"
+        );
+    }
+
+    let (directory, program) = script("");
+    fs::set_permissions(&program.path, fs::Permissions::from_mode(0o775)).unwrap();
+    assert!(is_private(&program.path).unwrap(), "of our own group");
+    // Only root may give a file to any group.
+    for path in [&*program.path, directory.path()] {
+        if std::os::unix::fs::chown(path, None, Some(54_321)).is_ok() {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o775)).unwrap();
+            assert!(!is_private(&program.path).unwrap());
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+            assert!(is_private(&program.path).unwrap());
+        }
+    }
+}
