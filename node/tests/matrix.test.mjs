@@ -80,11 +80,11 @@ for (const [driver, { others, run = here, as, missing }] of Object.entries(DRIVE
           report({ ...row, result: 'not applicable', why: impossible })
         } else if (missing) {
           test(name, { skip: missing }, () => {})
-          report({ ...row, result: 'known gap', why: missing })
+          report({ ...row, result: 'known gap', why: missing, machine: true })
         } else {
           test(name, { timeout: 60_000 }, async (t) => {
             if (OPTIONAL[kind] && !(await isThere(instance)) && !process.env.CI) {
-              report({ ...row, result: 'known gap', why: OPTIONAL[kind] })
+              report({ ...row, result: 'known gap', why: OPTIONAL[kind], machine: true })
               return t.skip(OPTIONAL[kind])
             }
             const identity = auth === 'iam' ? { user: await connector.user({ instanceConnectionName: instance }) } : emulator.builtInUser
