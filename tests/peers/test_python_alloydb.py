@@ -20,6 +20,7 @@ from conftest import ALLOYDB, HUMAN, NO_IAM_ALLOYDB, READ_POOL, SERVICE_ACCOUNT,
 from google.cloud.alloydbconnector import AsyncConnector, Connector, RefreshStrategy
 from google.cloud.alloydbconnector.exceptions import IPTypeNotFoundError
 
+LOOP = asyncio.new_event_loop()
 USER = "cloudsql-client@your-project-id.iam"
 API_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 LOGIN_SCOPE = "https://www.googleapis.com/auth/alloydb.login"
@@ -94,7 +95,8 @@ def fetch_user(emulator: Emulator, instance: str = ALLOYDB, **arguments: Any) ->
             await connection.close()
             return user
 
-    return asyncio.run(run())
+    # Always the same loop: gRPC's threads outlive one.
+    return LOOP.run_until_complete(asyncio.wait_for(run(), 60))
 
 
 @pytest.mark.parametrize("driver", ["pg8000", "psycopg"])
