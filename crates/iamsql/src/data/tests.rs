@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::connection::is_certificate_refusal;
 use super::testing::{Published, REKEY, Server, bind, noise, route, route_within, target_at};
 use super::*;
+use crate::control::{Address, Exchange};
 
 #[tokio::test]
 async fn what_is_written_comes_back_unchanged_in_any_chunking() {
