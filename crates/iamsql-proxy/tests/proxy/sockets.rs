@@ -93,7 +93,7 @@ async fn an_instance_that_fails_is_skipped_if_so_wished_but_not_all_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_port_that_logs_in_serves_this_host_and_not_its_neighbours() {
+async fn a_port_that_other_machines_reach_serves_this_host() {
     let emulator = emulator(InstanceSpec::echo(INSTANCE)).await;
     let port = free_port(&emulator).port();
     let proxy = Proxy::ready(
